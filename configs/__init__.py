@@ -1,0 +1,1 @@
+"""Settings: the schema, its loader, the data folder, and every YAML preset."""

@@ -1,0 +1,155 @@
+"""The settings of everything, as one strict schema.
+
+Components never see these classes: a `build_…` function in each folder turns them into plain arguments. Unknown keys
+are refused with the known names. `loader.py` reads them from presets, files, the environment and the command line.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class EmbeddingSettings(_Strict):
+    """Which model turns text into vectors."""
+
+    name: str = Field("embedded", description="'embedded' (multilingual-e5-small), 'hash' (a fake), or a "
+                      "sentence-transformers name or folder")  # fmt: skip
+    device: str = Field("auto", description="'auto', 'cpu', 'cuda', 'cuda:1', 'mps'")
+    batch_size: int = Field(32, ge=1, le=1024)
+    threads: int | None = Field(None, ge=1, description="torch threads; unset leaves torch's own choice")
+
+
+class StoreSettings(_Strict):
+    """Where the vectors live."""
+
+    kind: Literal["chroma", "chroma-server", "memory"] = "chroma"
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    ssl: bool = False
+
+
+class IngestSettings(_Strict):
+    """How documents are read and cut. Sizes are characters; the defaults are those that measured best."""
+
+    chunk_size: int = Field(400, ge=50, le=8000)
+    chunk_overlap: int = Field(0, ge=0)
+    max_file_mb: float = Field(50.0, gt=0)
+    max_unpacked_mb: float = Field(300.0, gt=0)
+
+    @model_validator(mode="after")
+    def _overlap_is_smaller(self) -> "IngestSettings":
+        if self.chunk_overlap >= self.chunk_size:
+            msg = f"ingest.chunk_overlap ({self.chunk_overlap}) must be smaller than ingest.chunk_size"
+            raise ValueError(msg)
+        return self
+
+
+class RetrievalSettings(_Strict):
+    """How passages are found."""
+
+    k: int = Field(4, ge=1, le=20, description="passages that reach the prompt")
+    candidates: int = Field(20, ge=1, le=200, description="passages that each ranking offers to the fusion")
+    mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
+    dense_weight: float = Field(0.5, ge=0.0, le=1.0, description="share of the dense ranking in the fusion")
+    mmr: float | None = Field(None, ge=0.0, le=1.0, description="lambda of maximal marginal relevance; unset: off")
+    neighbours: bool = Field(False, description="join each passage with the ones before and after it")
+    reranker: str | None = Field(None, description="cross-encoder by name or folder; unset: none")
+
+    @model_validator(mode="after")
+    def _enough_candidates(self) -> "RetrievalSettings":
+        if self.candidates < self.k:
+            msg = f"retrieval.candidates ({self.candidates}) must be at least retrieval.k ({self.k})"
+            raise ValueError(msg)
+        return self
+
+
+class ModelSettings(_Strict):
+    """Which language model answers."""
+
+    kind: Literal["embedded", "transformers", "openai", "scripted"] = "embedded"
+    name: str | None = Field(None, description="folder or hub name ('transformers'), model name ('openai')")
+    adapter: str | None = Field(None, description="PEFT adapter folder; the embedded model brings its own")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    threads: int | None = Field(None, ge=1)
+    context_tokens: int | None = Field(None, ge=256, description="longest prompt plus answer; unset: the model's")
+    base_url: str | None = Field(
+        None, description="of an OpenAI-compatible server, for example http://127.0.0.1:8000/v1"
+    )
+    api_key: SecretStr | None = None
+    timeout_s: float = Field(60.0, gt=0)
+    replies: tuple[str, ...] = Field((), description="what the scripted model says, in turn")
+    delay_s: float = Field(0.0, ge=0, description="pause of the scripted model before each token")
+
+    @model_validator(mode="after")
+    def _kind_has_what_it_needs(self) -> "ModelSettings":
+        if self.kind == "transformers" and not self.name:
+            msg = "model.kind=transformers needs model.name: a model folder or a hub name"
+            raise ValueError(msg)
+        if self.kind == "openai" and not (self.base_url and self.name):
+            msg = "model.kind=openai needs model.base_url and model.name"
+            raise ValueError(msg)
+        return self
+
+
+class GenerationSettings(_Strict):
+    """How the next token is chosen, and when to stop."""
+
+    max_new_tokens: int = Field(256, ge=1, le=8192)
+    temperature: float = Field(0.0, ge=0.0, le=5.0, description="0 is greedy")
+    top_p: float = Field(0.95, gt=0.0, le=1.0)
+    top_k: int = Field(50, ge=0, description="0 is off")
+    repetition_penalty: float = Field(1.05, ge=0.5, le=3.0)
+    seed: int | None = Field(None, ge=0)
+    stop: tuple[str, ...] = ()
+
+
+class ChatSettings(_Strict):
+    """How a conversation is led."""
+
+    rag: bool = Field(True, description="search the lore before answering")
+    history_tokens: int = Field(768, ge=0, description="budget for earlier turns; the oldest go first")
+    rewrite: Literal["rules", "model", "off"] = Field(
+        "rules", description="how a follow-up becomes a question that can be searched"
+    )
+    max_message_chars: int = Field(4000, ge=1, le=100_000)
+
+
+class ServerSettings(_Strict):
+    """Where the page listens. Loopback unless a user and a password are set."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(7860, ge=0, le=65535, description="0 takes a free one")
+    user: str | None = None
+    password: SecretStr | None = None
+    sessions: int = Field(100, ge=1, description="sessions that may wait in the queue")
+    open_browser: bool = False
+
+    @model_validator(mode="after")
+    def _wider_than_loopback_needs_a_password(self) -> "ServerSettings":
+        if bool(self.user) != bool(self.password):
+            msg = "server.user and server.password go together"
+            raise ValueError(msg)
+        if self.host not in ("127.0.0.1", "localhost", "::1") and not self.password:
+            msg = f"server.host={self.host} is reachable by others: set server.user and server.password as well"
+            raise ValueError(msg)
+        return self
+
+
+class Settings(_Strict):
+    """Everything that can be set."""
+
+    persona: str = "elysia"
+    language: Literal["auto", "zh", "en"] = Field("auto", description="of the interface; 'auto' asks the browser")
+    embeddings: EmbeddingSettings = EmbeddingSettings()
+    store: StoreSettings = StoreSettings()
+    ingest: IngestSettings = IngestSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    model: ModelSettings = ModelSettings()
+    generation: GenerationSettings = GenerationSettings()
+    chat: ChatSettings = ChatSettings()
+    server: ServerSettings = ServerSettings()
