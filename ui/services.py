@@ -1,0 +1,228 @@
+"""The one place where settings become parts and the parts meet.
+
+A front end holds one `Services`. Everything heavy is made on first use, once, whatever thread asks first.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elysia_chat.chains.followup import Rewriter, no_rewrite, rewrite_by_model, rewrite_by_rules
+from elysia_chat.chains.language import Language
+from elysia_chat.configs.paths import index_dir
+from elysia_chat.configs.settings import RetrievalSettings, Settings
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+    from langchain_core.embeddings import Embeddings
+    from langchain_core.language_models import BaseChatModel
+
+    from elysia_chat.chains.conversation import Conversation
+    from elysia_chat.chains.qa import RetrievalQAChain
+    from elysia_chat.ingest.manifest import DocumentState
+    from elysia_chat.ingest.pipeline import IngestReport, Progress
+    from elysia_chat.kb.personas import Persona
+    from elysia_chat.kb.store import KnowledgeBase
+
+_LANGUAGES: tuple[Language, ...] = ("zh", "en")
+_MANIFEST = "manifest.sqlite3"
+
+
+class Services:
+    """The parts of a running application, made from its settings.
+
+    Args:
+        settings: what to make them from.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._lock = threading.RLock()
+        self._knowledge_bases: dict[str, KnowledgeBase] = {}
+
+    @property
+    def model(self) -> "BaseChatModel":
+        """The language model; the first use loads it."""
+        with self._lock:
+            return self._model
+
+    @property
+    def embeddings(self) -> "Embeddings":
+        """The embeddings; the first use loads them."""
+        with self._lock:
+            return self._embeddings
+
+    def persona_names(self) -> list[str]:
+        """Return the names of all personas, bundled and the user's."""
+        from elysia_chat.kb.personas import list_personas
+
+        return [persona.name for persona in list_personas()]
+
+    def persona(self, name: str | None = None) -> "Persona":
+        """Return a persona by name, the configured one without a name.
+
+        Raises:
+            UnknownPersonaError: there is none; the message names the known ones.
+        """
+        from elysia_chat.kb.personas import load_persona
+
+        return load_persona(name or self.settings.persona)
+
+    def knowledge_base(self, persona: str | None = None) -> "KnowledgeBase":
+        """Return the open index of a persona, one for the whole process."""
+        from elysia_chat.kb.store import open_knowledge_base
+
+        name = self.persona(persona).name
+        with self._lock:
+            if name not in self._knowledge_bases:
+                self._knowledge_bases[name] = open_knowledge_base(
+                    name, self.embeddings, self._fingerprint, self.settings.store
+                )
+            return self._knowledge_bases[name]
+
+    def ingest(
+        self,
+        persona: str | None = None,
+        paths: Sequence[Path] = (),
+        progress: "Callable[[Progress], None] | None" = None,
+    ) -> "IngestReport":
+        """Bring a persona's index up to its documents.
+
+        Args:
+            persona: whose documents.
+            paths: files and folders that are first copied into the user's lore folder of the persona.
+            progress: told of every step.
+
+        Raises:
+            IngestBusyError: another ingest of this persona is running.
+        """
+        from elysia_chat.ingest.pipeline import ingest
+
+        who = self.persona(persona)
+        for path in paths:
+            who.add_path(path)
+        return ingest(
+            who.documents(), self.knowledge_base(who.name), self._manifest(who.name), self.settings.ingest, progress
+        )
+
+    def documents(self, persona: str | None = None) -> "list[DocumentState]":
+        """Return what is known of each document of a persona's index, sorted by path."""
+        from elysia_chat.ingest.manifest import document_states
+
+        return document_states(self._manifest(self.persona(persona).name))
+
+    def search(
+        self,
+        question: str,
+        k: int | None = None,
+        persona: str | None = None,
+        retrieval: RetrievalSettings | None = None,
+    ) -> "list[Document]":
+        """Return the best `k` passages for a question, best first, with scores in their metadata."""
+        chosen = retrieval or self.settings.retrieval
+        if k is not None:
+            chosen = RetrievalSettings(**{**chosen.model_dump(), "k": k, "candidates": max(k, chosen.candidates)})
+        return self.retriever(persona, chosen).invoke(question)
+
+    def retriever(self, persona: str | None = None, retrieval: RetrievalSettings | None = None) -> Any:
+        """Return the LangChain retriever of a persona's lore."""
+        from elysia_chat.kb.retriever import build_retriever
+
+        return build_retriever(retrieval or self.settings.retrieval, self.knowledge_base(persona))
+
+    def chain(
+        self,
+        persona: str | None = None,
+        *,
+        rag: bool | None = None,
+        retrieval: RetrievalSettings | None = None,
+        sampling: Mapping[str, Any] | None = None,
+    ) -> "RetrievalQAChain":
+        """Return the retrieval QA chain of a persona.
+
+        Args:
+            persona: who answers.
+            rag: whether the lore is searched; the settings decide where it is None.
+            retrieval: in the place of the settings'.
+            sampling: overrides of the model's sampling for every answer.
+        """
+        from elysia_chat.chains.qa import RetrievalQAChain
+
+        who = self.persona(persona)
+        searches = self.settings.chat.rag if rag is None else rag
+        return RetrievalQAChain(
+            voices={language: who.card.localized(language) for language in _LANGUAGES},
+            model=self.model,
+            retriever=self.retriever(who.name, retrieval) if searches else None,
+            rewrite=self._rewriter(who.name),
+            budget=self._budget(sampling or {}),
+            sampling=dict(sampling or {}),
+        )
+
+    def conversation(
+        self,
+        persona: str | None = None,
+        *,
+        language: Language | None = None,
+        rag: bool | None = None,
+        retrieval: RetrievalSettings | None = None,
+        sampling: Mapping[str, Any] | None = None,
+    ) -> "Conversation":
+        """Return a new conversation that shares no state with any other; arguments as in `chain`."""
+        from elysia_chat.chains.conversation import Conversation
+
+        chain = self.chain(persona, rag=rag, retrieval=retrieval, sampling=sampling)
+        return Conversation(chain, language, self.settings.chat.max_message_chars)
+
+    def close(self) -> None:
+        """Close the indexes. The services can be used again afterwards."""
+        with self._lock:
+            for knowledge_base in self._knowledge_bases.values():
+                knowledge_base.close()
+            self._knowledge_bases.clear()
+
+    @cached_property
+    def _model(self) -> "BaseChatModel":
+        from elysia_chat.llm.build import build_chat_model
+
+        return build_chat_model(self.settings.model, self.settings.generation)
+
+    @cached_property
+    def _embeddings(self) -> "Embeddings":
+        from elysia_chat.kb.embeddings import build_embeddings
+
+        return build_embeddings(self.settings.embeddings)
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        from elysia_chat.kb.embeddings import embedding_fingerprint
+
+        return embedding_fingerprint(self.settings.embeddings)
+
+    def _manifest(self, persona: str) -> Path:
+        return index_dir(persona) / _MANIFEST
+
+    def _rewriter(self, persona: str) -> Rewriter:
+        how = self.settings.chat.rewrite
+        if how == "off":
+            return no_rewrite
+        return rewrite_by_model(self.model) if how == "model" else rewrite_by_rules(self._names(persona))
+
+    def _names(self, persona: str) -> list[str]:
+        """Names of the persona's world, as the titles of its documents give them (“帕朵菲莉丝 Pardofelis”)."""
+        titles = [state.title for state in self.documents(persona)]
+        return [name for title in titles for name in re.split(r"[\s·・|/()（）,，、:：\-—]+", title) if name]
+
+    def _budget(self, sampling: Mapping[str, Any]) -> Any:
+        from elysia_chat.chains.qa import PromptBudget
+
+        context = self.settings.model.context_tokens or getattr(self.model, "context_tokens", None)
+        answer = int(sampling.get("max_new_tokens", self.settings.generation.max_new_tokens))
+        return PromptBudget(
+            history_tokens=self.settings.chat.history_tokens,
+            prompt_tokens=context - answer if context else None,
+            count_tokens=self.model.get_num_tokens,
+        )
