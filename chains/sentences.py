@@ -11,7 +11,7 @@ from collections.abc import Iterator
 _WIDE_END = "。！？…；♪～"
 _CLOSING = "”’」』）)】〉》\"'"
 _ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i\.e|No|[A-Z])\.$")
-_CITATION_START = re.compile(r"\s?\[\d{0,2}$")
+_UNDECIDED = re.compile(r"\s?(?:\[\d{0,2})?")
 _TAIL = re.compile(rf"(?:[{re.escape(_WIDE_END + _CLOSING)}.!?]|\s?\[\d{{1,2}}\])*")
 _END = re.compile(rf"[{re.escape(_WIDE_END)}]|[.!?](?=[\s{re.escape(_CLOSING)}]|$)|\n")
 
@@ -44,8 +44,8 @@ class SentenceSplitter:
             tail = _TAIL.match(self._buffer, match.end())
             end = tail.end() if tail else match.end()
             following = self._buffer[end:]
-            # What stands at the very end may go on: "。" by "”", "." by "5" or "..", a citation by its bracket.
-            if not following or _CITATION_START.fullmatch(following):
+            # What stands at the very end may go on: "。" by "”", "." by "5" or "..", a space by a citation.
+            if _UNDECIDED.fullmatch(following):
                 return None
             return end
         return None
