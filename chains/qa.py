@@ -64,7 +64,7 @@ class RetrievalQAChain(Runnable[QuestionInput, dict[str, Any]]):
         """Answer a question and return everything that was used for it."""
         output: AddableDict = AddableDict()
         for piece in self.stream(input, config, **kwargs):
-            output = output + piece
+            output = output + AddableDict(piece)
         return dict(output)
 
     def stream(

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
     from langchain_core.embeddings import Embeddings
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.retrievers import BaseRetriever
 
     from elysia_chat.chains.conversation import Conversation
-    from elysia_chat.chains.qa import RetrievalQAChain
+    from elysia_chat.chains.qa import PromptBudget, RetrievalQAChain
     from elysia_chat.ingest.manifest import DocumentState
     from elysia_chat.ingest.pipeline import IngestReport, Progress
     from elysia_chat.kb.personas import Persona
@@ -127,7 +128,7 @@ class Services:
             chosen = RetrievalSettings(**{**chosen.model_dump(), "k": k, "candidates": max(k, chosen.candidates)})
         return self.retriever(persona, chosen).invoke(question)
 
-    def retriever(self, persona: str | None = None, retrieval: RetrievalSettings | None = None) -> Any:
+    def retriever(self, persona: str | None = None, retrieval: RetrievalSettings | None = None) -> "BaseRetriever":
         """Return the LangChain retriever of a persona's lore."""
         from elysia_chat.kb.retriever import build_retriever
 
@@ -216,7 +217,7 @@ class Services:
         titles = [state.title for state in self.documents(persona)]
         return [name for title in titles for name in re.split(r"[\s·・|/()（）,，、:：\-—]+", title) if name]
 
-    def _budget(self, sampling: Mapping[str, Any]) -> Any:
+    def _budget(self, sampling: Mapping[str, Any]) -> "PromptBudget":
         from elysia_chat.chains.qa import PromptBudget
 
         context = self.settings.model.context_tokens or getattr(self.model, "context_tokens", None)
