@@ -1,0 +1,131 @@
+"""Finding passages: dense and lexical search fused, then optionally reranked, made diverse, and joined."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from pydantic import ConfigDict, Field
+
+from elysia_chat.kb.fusion import Fusion, convex_fusion, reciprocal_rank_fusion
+from elysia_chat.kb.passages import diverse, join_neighbours
+from elysia_chat.kb.store import KnowledgeBase
+
+if TYPE_CHECKING:
+    from elysia_chat.configs.settings import RetrievalSettings
+
+MAX_QUERY_CHARS = 2000
+
+
+class HybridRetriever(BaseRetriever):
+    """Finds the passages of a knowledge base for a question.
+
+    Each result is a stored passage with its metadata and: `score` (0..1; comparable within one search only), `id`,
+    `dense_rank` and `lexical_rank` (from 1; None where that search did not offer it).
+
+    Attributes:
+        knowledge_base: where to search.
+        k: how many passages to return; `invoke(query, k=...)` overrides it.
+        candidates: how many passages each search offers to the fusion.
+        mode: "hybrid", "dense" or "lexical".
+        fusion: "convex" (of scores) or "rrf" (of ranks).
+        dense_weight: share of the dense search in the fusion, 0..1.
+        reranker: scores the candidates anew; None leaves the fusion's order.
+        mmr: lambda of maximal marginal relevance, 1 is relevance alone; None is off.
+        neighbours: join each passage with those before and after it in its document.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    knowledge_base: KnowledgeBase
+    k: int = Field(4, ge=1)
+    candidates: int = Field(20, ge=1)
+    mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
+    fusion: Fusion = "convex"
+    dense_weight: float = Field(0.5, ge=0.0, le=1.0)
+    reranker: Any = None
+    mmr: float | None = Field(None, ge=0.0, le=1.0)
+    neighbours: bool = False
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
+    ) -> list[Document]:
+        wanted = self.k if k is None else k
+        query = query.strip()[:MAX_QUERY_CHARS]
+        if not query or wanted < 1:
+            return []
+        found = self._candidates(query, max(wanted, self.candidates))
+        if self.reranker is not None and found:
+            found = self._reranked(query, found)
+        if self.mmr is not None:
+            found = diverse(found, self.knowledge_base, wanted, self.mmr)
+        found = found[:wanted]
+        return join_neighbours(found, self.knowledge_base) if self.neighbours else found
+
+    def _candidates(self, query: str, limit: int) -> list[Document]:
+        """Return the fused candidates that are still stored, best first."""
+        self.knowledge_base.check_embedder()
+        dense = self.knowledge_base.nearest(query, limit) if self.mode != "lexical" else []
+        lexical = self.knowledge_base.matching(query, limit) if self.mode != "dense" else []
+        scores = self._fused(dense, lexical)
+        dense_ranks, lexical_ranks = _ranks(dense), _ranks(lexical)
+        order = sorted(
+            scores, key=lambda i: (-scores[i], dense_ranks.get(i, limit + 1), lexical_ranks.get(i, limit + 1), i)
+        )
+        stored = self.knowledge_base.get(order)
+        for document in stored:
+            identifier = str(document.id)
+            document.metadata |= {
+                "id": identifier,
+                "score": scores[identifier],
+                "dense_rank": dense_ranks.get(identifier),
+                "lexical_rank": lexical_ranks.get(identifier),
+            }
+        return stored
+
+    def _fused(
+        self, dense: Sequence[tuple[Document, float]], lexical: Sequence[tuple[Document, float]]
+    ) -> dict[str, float]:
+        dense_scores = {str(document.id): score for document, score in dense}
+        lexical_scores = {str(document.id): score for document, score in lexical}
+        if self.mode == "dense":
+            return {identifier: min(1.0, max(0.0, score)) for identifier, score in dense_scores.items()}
+        weight = 0.0 if self.mode == "lexical" else self.dense_weight
+        if self.fusion == "rrf" and self.mode == "hybrid":
+            return reciprocal_rank_fusion(list(dense_scores), list(lexical_scores), weight)
+        return convex_fusion(dense_scores, lexical_scores, weight)
+
+    def _reranked(self, query: str, found: list[Document]) -> list[Document]:
+        scores = self.reranker.scores(query, [document.page_content for document in found])
+        for document, score in zip(found, scores, strict=True):
+            document.metadata["score"] = score
+        return sorted(found, key=lambda document: -document.metadata["score"])
+
+
+def build_retriever(settings: "RetrievalSettings", knowledge_base: KnowledgeBase) -> HybridRetriever:
+    """Return the retriever that the settings describe.
+
+    Raises:
+        RerankerError: the reranker cannot be loaded.
+    """
+    reranker = None
+    if settings.reranker is not None:
+        from elysia_chat.kb.rerank import CrossEncoderReranker
+
+        reranker = CrossEncoderReranker(settings.reranker)
+    return HybridRetriever(
+        knowledge_base=knowledge_base,
+        k=settings.k,
+        candidates=settings.candidates,
+        mode=settings.mode,
+        fusion=settings.fusion,
+        dense_weight=settings.dense_weight,
+        reranker=reranker,
+        mmr=settings.mmr,
+        neighbours=settings.neighbours,
+    )
+
+
+def _ranks(found: Sequence[tuple[Document, float]]) -> dict[str, int]:
+    return {str(document.id): rank for rank, (document, _) in enumerate(found, 1)}
