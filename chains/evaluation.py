@@ -5,6 +5,7 @@ Nothing judges but these strings: an answer is right when it holds one of them a
 """
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -92,9 +93,12 @@ def evaluate(
 
 
 def holds_one_of(answer: str, accepted: Sequence[str]) -> bool:
-    """Say whether an answer contains one of the accepted strings, whatever their width, case and spacing."""
+    """Say whether an answer contains one of the accepted strings, whatever their width, case and spacing.
+
+    A Latin word matches from its beginning only ("ten" is not in "often"), a number only whole ("12" not in "112").
+    """
     plain = _plain(strip_citations(answer))
-    return any(_plain(string) in plain for string in accepted)
+    return any(_pattern(string).search(plain) for string in accepted)
 
 
 def _ask_answerable(item: AnswerableQuestion, answer: Answer, search: Search | None) -> dict[str, Any]:
@@ -134,7 +138,14 @@ def _share(values: Sequence[bool]) -> float | None:
 
 
 def _plain(text: str) -> str:
-    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _pattern(accepted: str) -> re.Pattern[str]:
+    characters = "".join(_plain(accepted).split())
+    before = "(?<![a-z0-9])" if characters[:1].isascii() and characters[:1].isalnum() else ""
+    after = "(?![0-9])" if characters[-1:].isdecimal() else ""
+    return re.compile(before + r"\s*".join(map(re.escape, characters)) + after)
 
 
 def _report(progress: Callable[[int, int], None] | None, done: int, total: int) -> None:

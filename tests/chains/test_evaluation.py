@@ -86,7 +86,16 @@ def test_missing_file(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("answer", "accepted", "right"),
-    [("她有 ３７ 只猫", ["37"], True), ("Mei-Ling's CAT", ["mei-ling"], True), ("见 [3]", ["3"], False)],
+    [
+        ("They often sing", ["ten"], False),
+        ("Room 112", ["12"], False),
+        ("十二点到12时", ["12"], True),
+        ("frozen in 1 999", ["1999"], True),
+        ("住在Arc Bay边", ["arc bay"], True),
+        ("她有 ３７ 只猫", ["37"], True),
+        ("Mei-Ling's CAT", ["mei-ling"], True),
+        ("见 [3]", ["3"], False),
+    ],
 )
 def test_holds_one_of(answer: str, accepted: list[str], right: bool):
     assert holds_one_of(answer, accepted) is right
