@@ -7,7 +7,8 @@ families that are known to want it and whose files do not say so, this module do
 import hashlib
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
     from elysia_chat.configs.settings import EmbeddingSettings
 
 EMBEDDED, HASH = "embedded", "hash"
-_E5_PROMPTS = {"query": "query: ", "passage": "passage: "}
+E5_PROMPTS = {"query": "query: ", "passage": "passage: "}
 _BGE_ZH_PROMPTS = {"query": "为这个句子生成表示以用于检索相关文章：", "passage": ""}
 _BGE_EN_PROMPTS = {"query": "Represent this sentence for searching relevant passages: ", "passage": ""}
 _FAMILY_PROMPTS = (
-    (re.compile(r"\be5-(small|base|large)(?!.*instruct)", re.IGNORECASE), _E5_PROMPTS),
+    (re.compile(r"\be5-(small|base|large)(?!.*instruct)", re.IGNORECASE), E5_PROMPTS),
     (re.compile(r"\bbge-(small|base|large)-zh", re.IGNORECASE), _BGE_ZH_PROMPTS),
     (re.compile(r"\bbge-(small|base|large)-en", re.IGNORECASE), _BGE_EN_PROMPTS),
 )
@@ -108,7 +109,8 @@ def sentence_embeddings(name: str, device: str = "auto", batch_size: int = 32) -
     if prompts:
         options["prompts"] = prompts
     try:
-        model = HuggingFaceEmbeddings(model_name=name, model_kwargs=options)
+        with without_progress_bars():
+            model = HuggingFaceEmbeddings(model_name=name, model_kwargs=options)
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0][:200]
         msg = f"Cannot load the embedding model '{name}': {first_line}"
@@ -118,6 +120,20 @@ def sentence_embeddings(name: str, device: str = "auto", batch_size: int = 32) -
     model.query_encode_kwargs = {**shared, **_prompt(known, ("query",))}
     model.encode_kwargs = {**shared, **_prompt(known, _PASSAGE_PROMPT_NAMES)}
     return SentenceEmbeddings(model, batch_size)
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing progress bars of loading and saving."""
+    from transformers.utils import logging
+
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
 
 
 def embedding_fingerprint(settings: "EmbeddingSettings") -> str:
@@ -136,7 +152,7 @@ def embedding_fingerprint(settings: "EmbeddingSettings") -> str:
     if settings.name == EMBEDDED:
         from elysia_chat.kb.embedded_e5 import MODEL_IDENTITY
 
-        return _short("e5", MODEL_IDENTITY.encode(), repr(_E5_PROMPTS).encode())
+        return _short("e5", MODEL_IDENTITY.encode(), repr(E5_PROMPTS).encode())
     prompts = repr(_family_prompts(settings.name)).encode()
     folder = Path(settings.name)
     if folder.is_dir():
