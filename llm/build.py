@@ -1,0 +1,178 @@
+"""Settings to a chat model, and the list of models that can be had here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from elysia_chat.configs.loader import load_settings, presets
+from elysia_chat.configs.paths import models_dir
+from elysia_chat.configs.settings import GenerationSettings, ModelSettings
+from elysia_chat.llm import embedded
+from elysia_chat.llm.errors import ModelLoadError, UnknownModelError
+from elysia_chat.llm.loading import check_folder, find_folder
+
+if TYPE_CHECKING:
+    from langchain_core.language_models.chat_models import BaseChatModel
+
+NO_ADAPTER = "none"
+
+State = Literal["ready", "will be converted", "missing package", "damaged", "from the hub", "not here", "remote"]
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model that can be named in the settings.
+
+    Attributes:
+        name: for `model.name`, or of a preset.
+        kind: as in `model.kind`.
+        state: what stands between it and its first answer.
+        path: its folder, where it has one.
+        size_bytes: of the folder; None where there is none.
+        preset: whether the name is one for `model_preset`.
+    """
+
+    name: str
+    kind: str
+    state: State
+    path: Path | None = None
+    size_bytes: int | None = None
+    preset: bool = False
+
+
+def build_chat_model(
+    model: ModelSettings, generation: GenerationSettings, progress: embedded.Progress | None = None
+) -> "BaseChatModel":
+    """Return the chat model that the settings describe; models in this process are loaded.
+
+    Args:
+        model: which model.
+        generation: the sampling that holds where a call says nothing else.
+        progress: told how far the embedded model's conversion is, where one is needed.
+
+    Raises:
+        UnknownModelError: there is no model of this name; the message lists the known ones.
+        ModelPackageError: a package with the embedded weights is missing or damaged.
+        ModelLoadError: the model cannot be loaded.
+        AdapterError: the adapter cannot be read or belongs to another model.
+    """
+    sampling = generation.model_dump()
+    if model.kind == "scripted":
+        from elysia_chat.llm.scripted import ScriptedChatModel
+
+        return ScriptedChatModel(
+            replies=model.replies,
+            delay_s=model.delay_s,
+            context_tokens=model.context_tokens,
+            max_new_tokens=generation.max_new_tokens,
+            stop=generation.stop,
+        )
+    if model.kind == "openai":
+        from elysia_chat.llm.remote import RemoteChatModel
+
+        return RemoteChatModel.connect(
+            str(model.base_url),
+            str(model.name),
+            api_key=model.api_key,
+            timeout_s=model.timeout_s,
+            context_tokens=model.context_tokens,
+            **sampling,
+        )
+    return _build_local(model, sampling, progress)
+
+
+def known_models() -> list[KnownModel]:
+    """Return the embedded model, the folders among the converted models, and the presets."""
+    return [_embedded(), *_folders(), *_presets()]
+
+
+def _build_local(model: ModelSettings, sampling: dict[str, Any], progress: embedded.Progress | None) -> "BaseChatModel":
+    from elysia_chat.llm.transformers_chat import TransformersChatModel
+
+    if model.kind == "embedded":
+        source: str | Path = embedded.embedded_model_folder(progress)
+    else:
+        source = _source(str(model.name))
+    return TransformersChatModel.from_folder(
+        source,
+        adapter=_adapter(model),
+        dtype=model.dtype,
+        device=model.device,
+        context_tokens=model.context_tokens,
+        threads=model.threads,
+        **sampling,
+    )
+
+
+def _source(name: str) -> str | Path:
+    """Return the folder of a name, or the name itself where it can be one of the hub's (`owner/model`)."""
+    folder = find_folder(name)
+    if folder is not None:
+        return folder
+    if _is_hub_name(name):
+        return name
+    known = ", ".join(found.name for found in (_embedded(), *_folders()))
+    msg = f"There is no model '{name}': give a folder, a hub name (owner/model) or one of: {known}."
+    raise UnknownModelError(msg)
+
+
+def _is_hub_name(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
+def _adapter(model: ModelSettings) -> Path | None:
+    from elysia_chat.llm.adapter import embedded_adapter
+
+    if model.adapter is None:
+        return embedded_adapter() if model.kind == "embedded" else None
+    return None if model.adapter == NO_ADAPTER else Path(model.adapter).expanduser()
+
+
+def _embedded() -> KnownModel:
+    folder = models_dir() / embedded.NAME
+    if embedded.is_converted(folder):
+        return KnownModel(embedded.NAME, "embedded", "ready", folder, _size(folder))
+    state: State = "missing package" if embedded.missing_packages() else "will be converted"
+    return KnownModel(embedded.NAME, "embedded", state, folder)
+
+
+def _folders() -> Iterator[KnownModel]:
+    folders = sorted(models_dir().glob("*/config.json"))
+    for folder in (path.parent for path in folders if not path.parent.name.startswith(".")):
+        if folder.name != embedded.NAME and _is_language_model(folder):
+            yield KnownModel(folder.name, "transformers", _state(folder), folder, _size(folder))
+
+
+def _presets() -> Iterator[KnownModel]:
+    for name, path in presets("model").items():
+        model = load_settings([path]).model
+        if model.kind == "embedded":
+            found = _embedded()
+            yield KnownModel(name, "embedded", found.state, found.path, found.size_bytes, preset=True)
+        elif model.kind == "transformers":
+            folder = find_folder(str(model.name))
+            if folder is not None:
+                yield KnownModel(name, "transformers", _state(folder), folder, _size(folder), preset=True)
+            else:
+                elsewhere: State = "from the hub" if _is_hub_name(str(model.name)) else "not here"
+                yield KnownModel(name, "transformers", elsewhere, preset=True)
+        else:
+            yield KnownModel(name, model.kind, "remote" if model.kind == "openai" else "ready", preset=True)
+
+
+def _is_language_model(folder: Path) -> bool:
+    """Tell the folder from one of the embedding models, which lie beside it and bring modules.json."""
+    return not (folder / "modules.json").exists()
+
+
+def _state(folder: Path) -> State:
+    try:
+        check_folder(folder)
+    except ModelLoadError:
+        return "damaged"
+    return "ready"
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,143 @@
+"""One computation at a time, first come first served, for callers in threads and in event loops.
+
+A model computes in one thread of its own. Requests wait in line; a caller who leaves (closes its stream, is cancelled,
+sets its event) is taken out of the line, or its computation ends before the next step.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Generic, TypeVar
+
+from elysia_chat.llm.errors import GenerationCancelledError
+
+Item = TypeVar("Item")
+Stopped = Callable[[], bool]
+"""Tells whether the caller has left."""
+Work = Callable[[Stopped], Iterator[Item]]
+"""Makes the items; ends soon after the caller has left."""
+
+_POLL_S = 0.05
+
+
+def never() -> bool:
+    """Be a caller who never leaves."""
+    return False
+
+
+class _End:
+    """Marks the end of a stream."""
+
+
+_END = _End()
+
+
+class GenerationQueue(Generic[Item]):
+    """Runs pieces of work one after the other in a thread of its own.
+
+    Args:
+        name: of the thread.
+        prepare: called once in that thread before the first work.
+    """
+
+    def __init__(self, name: str, prepare: Callable[[], None] | None = None) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name, initializer=prepare or _nothing)
+
+    def stream(self, work: Work[Item], cancelled: threading.Event | None = None) -> Generator[Item, None, None]:
+        """Yield what `work` makes. Closing the iterator returns when the computation has ended.
+
+        Args:
+            work: runs in the queue's thread.
+            cancelled: set by anybody to end the wait or the computation.
+
+        Raises:
+            GenerationCancelledError: `cancelled` was set.
+        """
+        items: queue.SimpleQueue[Item | _End] = queue.SimpleQueue()
+        left = threading.Event()
+        future = self._submit(work, _stopped_by(left, cancelled), items.put)
+        try:
+            while not isinstance(item := _next_item(items, cancelled), _End):
+                yield item
+            future.result()
+            _raise_if(cancelled)
+        finally:
+            left.set()
+            if not future.cancel():
+                wait([future])
+
+    async def astream(self, work: Work[Item], cancelled: threading.Event | None = None) -> AsyncGenerator[Item, None]:
+        """Do what `stream` does without holding up the event loop; cancelling the task counts as leaving."""
+        loop = asyncio.get_running_loop()
+        items: asyncio.Queue[Item | _End] = asyncio.Queue()
+        left = threading.Event()
+
+        def put(item: Item | _End) -> None:
+            try:
+                loop.call_soon_threadsafe(items.put_nowait, item)
+            except RuntimeError:  # the loop is closed: nobody listens any more
+                left.set()
+
+        future = self._submit(work, _stopped_by(left, cancelled), put)
+        try:
+            while not isinstance(item := await _next_async(items, cancelled), _End):
+                yield item
+            future.result()
+            _raise_if(cancelled)
+        finally:
+            left.set()
+            if not future.cancel():
+                await asyncio.gather(asyncio.wrap_future(future), return_exceptions=True)
+
+    def close(self) -> None:
+        """End the thread; work that still waits is dropped."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _submit(self, work: Work[Item], stopped: Stopped, put: Callable[[Item | _End], None]) -> Future[None]:
+        def run() -> None:
+            for item in work(stopped):
+                put(item)
+                if stopped():
+                    break
+
+        future = self._executor.submit(run)
+        future.add_done_callback(lambda _future: put(_END))
+        return future
+
+
+def _nothing() -> None:
+    pass
+
+
+def _stopped_by(left: threading.Event, cancelled: threading.Event | None) -> Stopped:
+    return lambda: left.is_set() or (cancelled is not None and cancelled.is_set())
+
+
+def _next_item(items: "queue.SimpleQueue[Item | _End]", cancelled: threading.Event | None) -> Item | _End:
+    if cancelled is None:
+        return items.get()
+    while True:
+        _raise_if(cancelled)
+        try:
+            return items.get(timeout=_POLL_S)
+        except queue.Empty:
+            continue
+
+
+async def _next_async(items: "asyncio.Queue[Item | _End]", cancelled: threading.Event | None) -> Item | _End:
+    if cancelled is None:
+        return await items.get()
+    while True:
+        _raise_if(cancelled)
+        try:
+            return await asyncio.wait_for(items.get(), _POLL_S)
+        except TimeoutError:
+            continue
+
+
+def _raise_if(cancelled: threading.Event | None) -> None:
+    if cancelled is not None and cancelled.is_set():
+        msg = "The reply was cancelled."
+        raise GenerationCancelledError(msg)

@@ -1,0 +1,98 @@
+"""How the next token is chosen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from elysia_chat.llm.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import LogitsProcessorList
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What decides about the next token, and when to stop.
+
+    Attributes:
+        max_new_tokens: longest answer.
+        temperature: 0 takes the likeliest token always.
+        top_p: sample from the likeliest tokens that together have this probability.
+        top_k: sample from this many likeliest tokens; 0 is off.
+        repetition_penalty: of the tokens that the answer has already; the prompt's are not punished, since an answer
+            has to be able to repeat a name from a passage.
+        seed: makes the answer repeatable; the global random state is not touched either way.
+        stop: strings that end the answer; they are not shown.
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 0.95
+    top_k: int = 50
+    repetition_penalty: float = 1.05
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+class Sampler:
+    """Chooses the tokens of one answer.
+
+    Args:
+        sampling: how.
+        device: where the logits are.
+    """
+
+    def __init__(self, sampling: Sampling, device: "torch.device") -> None:
+        import torch
+
+        self._greedy = sampling.temperature == 0
+        self._processors = _processors(sampling)
+        self._generator = torch.Generator(device)
+        if sampling.seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed(sampling.seed)
+
+    def next_token(self, logits: "torch.Tensor", answer: Sequence[int]) -> int:
+        """Return the next token.
+
+        Args:
+            logits: of the next token, shape (1, vocabulary), any floating dtype.
+            answer: the tokens chosen so far.
+
+        Raises:
+            ModelError: the logits are not numbers.
+        """
+        import torch
+
+        if bool(logits.isnan().any()):
+            msg = "The model computes no numbers (NaN): its weights are damaged, or model.dtype=float32 is needed."
+            raise ModelError(msg)
+        so_far = torch.tensor([list(answer)], dtype=torch.long, device=logits.device)
+        scores = self._processors(so_far, logits.float())
+        if self._greedy:
+            return int(scores.argmax(dim=-1))
+        return int(torch.multinomial(scores.softmax(dim=-1), 1, generator=self._generator))
+
+
+def _processors(sampling: Sampling) -> "LogitsProcessorList":
+    from transformers import (
+        LogitsProcessorList,
+        RepetitionPenaltyLogitsProcessor,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
+    processors = LogitsProcessorList()
+    if sampling.repetition_penalty != 1.0:
+        processors.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+    if sampling.temperature > 0:
+        if sampling.temperature != 1.0:
+            processors.append(TemperatureLogitsWarper(sampling.temperature))
+        if sampling.top_k > 0:
+            processors.append(TopKLogitsWarper(sampling.top_k))
+        if sampling.top_p < 1.0:
+            processors.append(TopPLogitsWarper(sampling.top_p))
+    return processors
