@@ -8,13 +8,17 @@ from langchain_chroma import Chroma
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
-from elysia_chat.kb.chroma_folder import acquire, chroma_errors, release
+from elysia_chat.kb.chroma_errors import ChromaErrors
+from elysia_chat.kb.chroma_folder import acquire, release
 from elysia_chat.kb.chunk import Chunk
-from elysia_chat.kb.index_names import collection_name, collection_prefix
+from elysia_chat.kb.errors import IndexDamagedError
+from elysia_chat.kb.index_names import collection_name, collection_prefix, damaged_message
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
 
+CONNECT_S = 5.0
+ANSWER_S = 60.0
 _BATCH = 500
 _PAGE = 5000
 _HNSW = {"hnsw": {"space": "cosine", "ef_construction": 200, "ef_search": 250}}
@@ -127,14 +131,27 @@ class ChromaVectors(Chroma):
             others = [c for c in self._client.list_collections() if c.name.startswith(prefix)]
             return [c.name.removeprefix(prefix) for c in others if c.name != self._collection_name and c.count() > 0]
 
+    def check(self) -> None:
+        """Search once for a passage that is stored.
+
+        Chroma opens a store whose vectors are lost without a word, and then finds nothing.
+
+        Raises:
+            IndexDamagedError: it cannot be searched.
+        """
+        with self._errors():
+            first = self._collection.get(limit=1, include=["embeddings"])
+            if first["ids"] and not (len(first["embeddings"]) and self.nearest(first["embeddings"][0], 1)):
+                raise IndexDamagedError(damaged_message(self._persona, "its vectors are lost"))
+
     def close(self) -> None:
         """Give the client back; calling it again does nothing."""
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             on_close()
 
-    def _errors(self) -> chroma_errors:
-        return chroma_errors(self._persona, self._server)
+    def _errors(self) -> ChromaErrors:
+        return ChromaErrors(self._persona, self._server)
 
 
 def open_folder(folder: Path, persona: str, embeddings: Embeddings, fingerprint: str) -> ChromaVectors:
@@ -146,7 +163,9 @@ def open_folder(folder: Path, persona: str, embeddings: Embeddings, fingerprint:
     """
     client = acquire(folder, persona)
     try:
-        return ChromaVectors(client, persona, embeddings, fingerprint, on_close=lambda: release(folder))
+        vectors = ChromaVectors(client, persona, embeddings, fingerprint, on_close=lambda: release(folder))
+        vectors.check()
+        return vectors
     except BaseException:
         release(folder)
         raise
@@ -161,9 +180,15 @@ def open_server(
         StoreServerError: it does not answer.
     """
     import chromadb
+    import httpx
     from chromadb.config import Settings
 
     server = f"{host}:{port}"
-    with chroma_errors(persona, server):
+    with ChromaErrors(persona, server):
+        # Chroma's client waits for an answer for ever.
+        httpx.get(f"http{'s' if ssl else ''}://{server}/api/v2/heartbeat", timeout=CONNECT_S)
         client = chromadb.HttpClient(host=host, port=port, ssl=ssl, settings=Settings(anonymized_telemetry=False))
+    session = getattr(getattr(client, "_server", None), "_session", None)
+    if isinstance(session, httpx.Client):
+        session.timeout = httpx.Timeout(ANSWER_S)
     return ChromaVectors(client, persona, embeddings, fingerprint, server, on_close=client.close)

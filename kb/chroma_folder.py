@@ -4,19 +4,17 @@ Chroma lets a second process open the same folder and then gives it stale answer
 measurements), so a lock keeps it out. Within the process all knowledge bases of a folder share one client.
 """
 
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from elysia_chat.kb.errors import IndexDamagedError, IndexInUseError, StoreServerError
-from elysia_chat.kb.index_names import damaged_message
+from elysia_chat.kb.chroma_errors import ChromaErrors
+from elysia_chat.kb.errors import IndexInUseError
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -90,49 +88,6 @@ def exclusive(folder: Path, persona: str) -> Iterator[None]:
             lock.release()
 
 
-class chroma_errors:
-    """Turn what Chroma raises into this folder's errors, as a context manager.
-
-    Chroma's Rust core can panic on a store that it cannot read. The panic's class derives from `BaseException` and
-    cannot be imported, so it is recognised by its name; every other `BaseException` passes.
-    """
-
-    def __init__(self, persona: str, server: str | None = None) -> None:
-        self._persona = persona
-        self._server = server
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None or not (_is_panic(error) or isinstance(error, _chroma_exceptions())):
-            return
-        if self._server is not None:
-            msg = (
-                f"The Chroma server at {self._server} does not answer as expected ({_first_line(error)}). "
-                "Start it with 'chroma run', or set store.kind=chroma."
-            )
-            raise StoreServerError(msg) from error
-        raise IndexDamagedError(damaged_message(self._persona, _first_line(error))) from error
-
-
-def _chroma_exceptions() -> tuple[type[Exception], ...]:
-    import chromadb.errors
-    import httpx
-
-    return (chromadb.errors.ChromaError, httpx.HTTPError, sqlite3.DatabaseError, ValueError, RuntimeError, KeyError)
-
-
-def _is_panic(error: BaseException) -> bool:
-    return (type(error).__module__, type(error).__name__) == ("pyo3_runtime", "PanicException")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
-
-
 def _lock(folder: Path, persona: str) -> FileLock:
     lock = FileLock(folder / LOCK_NAME, thread_local=False)
     try:
@@ -150,5 +105,5 @@ def _persistent_client(path: Path, persona: str) -> "ClientAPI":
     import chromadb
     from chromadb.config import Settings
 
-    with chroma_errors(persona):
+    with ChromaErrors(persona):
         return chromadb.PersistentClient(path=str(path), settings=Settings(anonymized_telemetry=False))
