@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from elysia_chat.chains.followup import Rewriter, no_rewrite, rewrite_by_model, rewrite_by_rules
 from elysia_chat.chains.language import Language
-from elysia_chat.configs.paths import index_dir
+from elysia_chat.configs.paths import index_dir, models_dir
 from elysia_chat.configs.settings import RetrievalSettings, Settings
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Services:
         """Return the names of all personas, bundled and the user's."""
         from elysia_chat.kb.personas import list_personas
 
-        return [persona.name for persona in list_personas()]
+        return list_personas()
 
     def persona(self, name: str | None = None) -> "Persona":
         """Return a persona by name, the configured one without a name.
@@ -74,15 +74,17 @@ class Services:
 
     def knowledge_base(self, persona: str | None = None) -> "KnowledgeBase":
         """Return the open index of a persona, one for the whole process."""
-        from elysia_chat.kb.store import open_knowledge_base
+        return self._open(self.persona(persona).name)
 
-        name = self.persona(persona).name
-        with self._lock:
-            if name not in self._knowledge_bases:
-                self._knowledge_bases[name] = open_knowledge_base(
-                    name, self.embeddings, self._fingerprint, self.settings.store
-                )
-            return self._knowledge_bases[name]
+    def is_indexed(self, persona: str | None = None) -> bool:
+        """Tell whether a persona's index holds passages; it may be older than the documents.
+
+        Raises:
+            IndexMismatchError: it does, but under another embedding model.
+        """
+        knowledge_base = self.knowledge_base(persona)
+        knowledge_base.check_embedder()
+        return knowledge_base.count() > 0
 
     def ingest(
         self,
@@ -90,24 +92,72 @@ class Services:
         paths: Sequence[Path] = (),
         progress: "Callable[[Progress], None] | None" = None,
     ) -> "IngestReport":
-        """Bring a persona's index up to its documents.
+        """Bring a persona's index up to its documents; a damaged one is built anew.
 
         Args:
             persona: whose documents.
-            paths: files and folders that are first copied into the user's lore folder of the persona.
+            paths: files and folders that are first copied into the user's lore folder of the persona. What of them
+                cannot be read is not copied, and reported among the failed.
             progress: told of every step.
 
         Raises:
             IngestBusyError: another ingest of this persona is running.
         """
-        from elysia_chat.ingest.pipeline import ingest
+        from elysia_chat.ingest.pipeline import build_options, ingest
+        from elysia_chat.ui.additions import add_paths
 
         who = self.persona(persona)
-        for path in paths:
-            who.add_path(path)
-        return ingest(
-            who.documents(), self.knowledge_base(who.name), self._manifest(who.name), self.settings.ingest, progress
-        )
+        options = build_options(self.settings.ingest)
+        refused = add_paths(who, paths, options.limits)
+        knowledge_base = self._open(who.name, repair=True)
+        report = ingest(who.documents(), knowledge_base, self._manifest(who.name), options, progress)
+        report.failed.extend(refused)
+        return report
+
+    def discard_index(self, persona: str | None = None) -> None:
+        """Delete everything that is indexed of a persona; the next `ingest` builds it from nothing.
+
+        Raises:
+            IndexInUseError: another process has the index open.
+        """
+        from elysia_chat.kb.store import discard_index
+
+        name = self.persona(persona).name
+        with self._lock:
+            if self.settings.store.kind != "chroma":
+                self._open(name).clear()
+            if (opened := self._knowledge_bases.pop(name, None)) is not None:
+                opened.close()
+            discard_index(name)
+
+    def prepare(
+        self,
+        progress: "Callable[[float, str], None] | None" = None,
+        *,
+        embeddings: bool = True,
+        model: bool = True,
+    ) -> None:
+        """Convert the embedded weights that the settings ask for, where that has not been done.
+
+        Args:
+            progress: called with the share done of the present step, from 0 to 1, and what it is.
+            embeddings: whether those of the embeddings are wanted.
+            model: whether those of the language model are wanted.
+
+        Raises:
+            ElysiaChatError: a package with weights is missing or damaged, or the data folder cannot be written.
+        """
+        if embeddings and self.settings.embeddings.name == "embedded":
+            from elysia_chat.kb.embedded_e5 import FOLDER
+            from elysia_chat.kb.embedded_e5 import embedded_model_folder as embedding_folder
+
+            if progress is not None and not (models_dir() / FOLDER).is_dir():
+                progress(0.0, "converting multilingual-e5-small (once, some seconds)")
+            embedding_folder()
+        if model and self.settings.model.kind == "embedded":
+            from elysia_chat.llm.embedded import embedded_model_folder as language_model_folder
+
+            language_model_folder(progress)
 
     def documents(self, persona: str | None = None) -> "list[DocumentState]":
         """Return what is known of each document of a persona's index, sorted by path."""
@@ -203,8 +253,20 @@ class Services:
 
         return embedding_fingerprint(self.settings.embeddings)
 
+    def _open(self, name: str, *, repair: bool = False) -> "KnowledgeBase":
+        from elysia_chat.kb.store import open_knowledge_base
+
+        with self._lock:
+            if name not in self._knowledge_bases:
+                self._knowledge_bases[name] = open_knowledge_base(
+                    name, self.embeddings, self._fingerprint, self.settings.store, repair=repair
+                )
+            return self._knowledge_bases[name]
+
     def _manifest(self, persona: str) -> Path:
-        return index_dir(persona) / _MANIFEST
+        # What is in memory or on a server is not what the folder's own manifest tells of.
+        kind = self.settings.store.kind
+        return index_dir(persona) / (_MANIFEST if kind == "chroma" else f"{kind}-{_MANIFEST}")
 
     def _rewriter(self, persona: str) -> Rewriter:
         how = self.settings.chat.rewrite
