@@ -1,0 +1,60 @@
+"""Results that appear whole or not at all: written beside their place and renamed into it."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from elysia_chat.training.errors import TrainingError
+
+_ROOM = 1.05
+
+
+def check_free(place: Path, needed: int, error_type: type[TrainingError]) -> None:
+    """Check that the disk has room for `needed` bytes and five percent more.
+
+    Raises:
+        error_type: it has not; the message says how much is there.
+    """
+    there = next(folder for folder in (place, *place.resolve().parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free
+    if free < needed * _ROOM:
+        msg = f"{place} needs {needed * _ROOM / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB free."
+        raise error_type(msg)
+
+
+def check_target(output: Path, overwrite: bool, error_type: type[TrainingError]) -> None:
+    """Check that nothing is at `output`, or that it may be replaced.
+
+    Raises:
+        error_type: something is there, or its place is no folder.
+    """
+    if (output.exists() and not overwrite) and not (output.is_dir() and not any(output.iterdir())):
+        msg = f"{output} exists already: choose another name, or allow it to be overwritten."
+        raise error_type(msg)
+
+
+@contextmanager
+def fresh_folder(output: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """Give a folder to fill beside `output`, and a function that puts it there once it is complete.
+
+    What was at `output` stays as it was until then, and comes back if the renaming fails. Whatever is left is removed.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as temporary:
+        fresh = Path(temporary) / output.name
+        fresh.mkdir()
+
+        def finish() -> None:
+            replaced = Path(temporary) / "replaced"
+            if output.exists():
+                output.rename(replaced)
+            try:
+                fresh.rename(output)
+            except OSError:
+                if replaced.exists():
+                    replaced.rename(output)
+                raise
+
+        yield fresh, finish
