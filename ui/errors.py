@@ -1,0 +1,21 @@
+"""What can go wrong in a front end.
+
+ElysiaChatError
+└── FrontEndError
+    ├── PortTakenError          something else listens on the port
+    └── AddressUnusableError    the address is not one of this machine, or may not be listened on
+"""
+
+from elysia_chat.configs.errors import ElysiaChatError
+
+
+class FrontEndError(ElysiaChatError):
+    """The root of this folder's errors."""
+
+
+class PortTakenError(FrontEndError):
+    """Something else listens on the port."""
+
+
+class AddressUnusableError(FrontEndError):
+    """The page cannot listen on the address that is set."""

@@ -1,0 +1,1 @@
+"""The web page: a chat with a persona, its sources, and its lore. `launch.py` starts it."""
