@@ -69,8 +69,8 @@ class LoadedDocument:
 
 def clean(text: str) -> str:
     r"""Return text in one form: NFC, `\n` line ends, no invisible characters, at most one empty line in a row."""
-    text = unicodedata.normalize("NFC", _SURROGATES.sub("\ufffd", text))
-    text = _INVISIBLE.sub("", _LINE_ENDS.sub("\n", text)).replace("\xa0", " ")
+    text = _INVISIBLE.sub("", _LINE_ENDS.sub("\n", _SURROGATES.sub("\ufffd", text))).replace("\xa0", " ")
+    text = unicodedata.normalize("NFC", text)
     return _MANY_NEWLINES.sub(_BLOCK_END, _TRAILING_SPACE.sub("", text)).strip("\n")
 
 

@@ -130,7 +130,9 @@ class _HtmlWriter:
         elif name in _HEADINGS or (name in _BLOCKS and not self._depth["group"]):
             self.end_block()
         elif name in _LINES or (name in _BLOCKS and not self._depth["cell"]):
-            self._text.append("\n")
+            # A paragraph at the begin of a list item stays on the bullet's line.
+            if name in _LINES or not (self._text and self._text[-1].endswith("- ")):
+                self._text.append("\n")
         elif name in _BLOCKS:
             self._text.append(" ")
         if name == "li":

@@ -145,7 +145,8 @@ class _Run:
             manifest.touch((identifier, path) for path, ids in self._chunks.items() for identifier in ids)
             manifest.set_setting("index", knowledge_base.fingerprint)
         # What the index holds exactly as recorded: not what an unfinished run touched.
-        self._sure = knowledge_base.ids() - manifest.touched()
+        self._touched = manifest.touched()
+        self._sure = knowledge_base.ids() - self._touched
 
     def go(self) -> IngestReport:
         self._write(list(self._read()))
@@ -250,7 +251,8 @@ class _Run:
         self._report.deleted = sorted(gone)
         recorded = self._manifest.chunks().items()
         kept = {identifier for path, ids in recorded if path not in gone for identifier in ids}
-        strays = sorted(self._index.ids() - kept)
+        # What a killed run was deleting may be out of one half of the index and still in the other.
+        strays = sorted((self._index.ids() | self._touched) - kept)
         for start in range(0, len(strays), _BATCH):
             batch = strays[start : start + _BATCH]
             self._manifest.touch((identifier, "") for identifier in batch)

@@ -72,7 +72,7 @@ def split(document: LoadedDocument, relpath: str, chunk_size: int, chunk_overlap
     groups = _join_tiny_sections(document, size)
     spans = [piece for group in groups for piece in _cut(text, group, size)]
     spans = _even_out(text, spans, size)
-    return _to_chunks(document, relpath, (_overlapped(text, span, chunk_overlap) for span in spans))
+    return _to_chunks(document, relpath, _overlapped(text, spans, chunk_overlap))
 
 
 def language_of(text: str) -> str:
@@ -216,7 +216,10 @@ def _even_out(text: str, spans: Sequence[_Span], size: int) -> list[_Span]:
         elif before and (span.follows or span.bare) and span.length <= size // 2:
             done[-1:] = _halves(text, _joined(before, span), size, behind=span.start)
         elif after and (after.follows or span.bare) and span.length <= size // 2:
-            waiting[-1:] = reversed(_halves(text, _joined(span, after), size, before=span.end))
+            # What is behind the cut waits for its own turn; the other half is done with, so that each turn ends one.
+            halves = _halves(text, _joined(span, after), size, before=span.end)
+            done.append(halves[0])
+            waiting[-1:] = halves[1:]
         else:
             done.append(span)
     return done
@@ -243,17 +246,21 @@ def _halves(text: str, span: _Span, size: int, *, before: int | None = None, beh
         if usable:
             cut = min(usable, key=lambda end: abs(end - middle))
             break
-    halves = (replace(span, end=cut), replace(span, start=cut, follows=True))
+    halves = (replace(span, end=cut, bare=False), replace(span, start=cut, bare=False, follows=True))
     return [trimmed for half in halves if (trimmed := _trimmed(text, half)).length]
 
 
-def _overlapped(text: str, span: _Span, overlap: int) -> _Span:
-    """Let a span begin earlier, at the first sentence or clause that begins within `overlap` characters."""
-    if not overlap or not span.follows:
-        return span
-    low = span.start - overlap
-    for boundary in _BOUNDARIES[:4]:
-        for match in boundary.finditer(text, max(0, low - 1), span.start):
-            if low <= match.end() < span.start:
-                return _trimmed(text, replace(span, start=match.end()))
-    return span
+def _overlapped(text: str, spans: Sequence[_Span], overlap: int) -> Iterator[_Span]:
+    """Yield the spans, those that go on from another begun earlier by whole clauses of at most `overlap` characters."""
+    for number, span in enumerate(spans):
+        if not overlap or not span.follows or not number:
+            yield span
+            continue
+        low = max(span.start - overlap, spans[number - 1].start + 1)
+        starts = (
+            match.end()
+            for boundary in _BOUNDARIES[:4]
+            for match in boundary.finditer(text, low - 1, span.start)
+            if low <= match.end() < span.start
+        )
+        yield _trimmed(text, replace(span, start=next(starts, span.start)))
