@@ -12,6 +12,7 @@ from elysia_chat.llm.errors import AdapterError, ModelLoadError
 from elysia_chat.llm.hardware import choose_device, choose_dtype
 
 WEIGHTS = "*.safetensors"
+TOKENIZERS = ("tokenizer.*", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
 
 
 def find_folder(name: str) -> Path | None:
@@ -37,6 +38,10 @@ def check_folder(folder: Path) -> None:
         raise ModelLoadError(msg) from error
     if not isinstance(config, dict) or "model_type" not in config:
         msg = f"{folder} is no model: its config.json names no model_type."
+        raise ModelLoadError(msg)
+    if not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
+        # transformers would make an empty tokenizer of the model's kind, without a word.
+        msg = f"{folder} holds no tokenizer: copy the model's tokenizer files into it."
         raise ModelLoadError(msg)
     weights = {*folder.glob(WEIGHTS), *_indexed_files(folder)}
     if not weights:

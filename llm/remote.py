@@ -27,6 +27,9 @@ from elysia_chat.llm.errors import (
 
 # Sent where none is set: the client would take OPENAI_API_KEY from the environment and hand it to any server.
 _NO_KEY = "none"
+# A kept connection belongs to the event loop that opened it and fails in the next one; a new one costs nothing beside
+# an answer.
+_ONE_REQUEST_EACH = {"Connection": "close"}
 _WIDE = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")
 
 
@@ -83,6 +86,7 @@ class RemoteChatModel(ChatOpenAI):
             timeout=timeout_s,
             stream_chunk_timeout=timeout_s,
             max_retries=0,
+            default_headers=_ONE_REQUEST_EACH,
             stream_usage=True,
             use_responses_api=False,
             temperature=temperature,
