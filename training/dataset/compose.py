@@ -1,0 +1,329 @@
+"""Prompts out of passages and questions, the way that retrieval would put them together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from langchain_core.documents import Document
+
+from elysia_chat.chains.prompt import Turn, build_prompt
+from elysia_chat.training.dataset.example import Example
+from elysia_chat.training.dataset.lexicon import entity_name
+from elysia_chat.training.dataset.manners import Passage
+from elysia_chat.training.dataset.questions import bare_question, dress, quoted, restated, second_person, too_near
+from elysia_chat.training.dataset.voice import Speaker, affirm, refuse, split
+from elysia_chat.training.dataset.world import Attribute, Entity, Fact, Stated, World, attributes
+
+_ENDS = "。！？.!?…"
+_ROLE = {"system": "system", "human": "user", "ai": "assistant"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question put to a set of passages."""
+
+    question: str
+    answer: str
+    passages: tuple[Passage, ...]
+    fact: str
+    expected: tuple[str, ...]
+    source: int
+    kind: str
+
+
+def to_document(passage: Passage) -> Document:
+    """Return a passage as retrieval hands it to the prompt."""
+    heading = f"{passage.title} > {passage.heading}" if passage.heading else passage.title
+    return Document(
+        page_content=passage.text, metadata={"title": passage.title, "heading": heading, "document": passage.document}
+    )
+
+
+def build_example(
+    speaker: Speaker,
+    question: str,
+    passages: Sequence[Passage] | None,
+    answer: str,
+    *,
+    kind: str,
+    history: Sequence[Turn] = (),
+    facts: tuple[str, ...] = (),
+    expected: tuple[str, ...] = (),
+    source: int = 0,
+) -> Example:
+    """Build an example with the very prompt that the chat builds."""
+    documents = None if passages is None else [to_document(passage) for passage in passages]
+    prompt = build_prompt(speaker, speaker.language, question, documents, history)  # type: ignore[arg-type]
+    messages = [{"role": _ROLE[message.type], "content": str(message.content)} for message in prompt.messages]
+    origins = tuple(dict.fromkeys(passage.document for passage in passages or ()))
+    return Example(kind, speaker.language, messages, answer, facts, origins, expected, source)
+
+
+def arrange(rng: Random, right: Passage | None, others: Sequence[Passage], size: int) -> tuple[list[Passage], int]:
+    """Put the right passage among others; mostly it is one of the first two, as a retriever would have it.
+
+    Returns:
+        The passages, and the number of the right one from 1 (0 without one).
+    """
+    chosen = list(others[: size - 1 if right else size])
+    if right is None:
+        return chosen, 0
+    place = min(len(chosen), rng.choices((0, 1, 2, 3, 4), weights=(50, 22, 14, 9, 5))[0])
+    chosen.insert(place, right)
+    return chosen, place + 1
+
+
+def rank_others(
+    rng: Random, pool: Sequence[Passage], entity: Entity, attribute: Attribute, avoid: Sequence[Passage] = ()
+) -> list[Passage]:
+    """Order the other passages as a retriever might: the same thing and the same attribute first."""
+
+    def score(passage: Passage) -> float:
+        same = 2.0 * (entity.key in passage.entities)
+        alike = 1.6 * any(item.fact.attribute.key == attribute.key for item in passage.stated)
+        near = 0.7 * any(item.fact.attribute.group == attribute.group for item in passage.stated)
+        return same + alike + near + rng.gauss(0, 0.8)
+
+    return [
+        passage
+        for _, passage in sorted(((score(item), item) for item in pool if item not in avoid), key=lambda pair: -pair[0])
+    ]
+
+
+def prompt_size(rng: Random) -> int:
+    """Draw how many passages a prompt has."""
+    return rng.choices((1, 2, 3, 4, 5), weights=(5, 9, 18, 60, 8))[0]
+
+
+def _asked_name(rng: Random, entity: Entity, language: str, shown: Sequence[Passage], speaker: Speaker) -> str:
+    """Choose the name to ask by: one that the passages show."""
+    if entity.own:
+        return "you" if rng.random() < 0.7 else entity.names[language]
+    if language == entity.language:
+        return entity.name
+    other = entity.names[language]
+    return other if any(other in passage.text or other in passage.title for passage in shown) else entity.name
+
+
+def fact_question(rng: Random, world: World, pool: Sequence[Passage], speaker: Speaker) -> Asked | None:
+    """Ask for a fact that one of the passages states."""
+    with_facts = [passage for passage in pool if passage.stated]
+    if not with_facts:
+        return None
+    passage = rng.choice(with_facts)
+    stated = rng.choice(passage.stated)
+    fact, language = stated.fact, speaker.language
+    name = _asked_name(rng, fact.entity, language, [passage], speaker)
+    inverse = rng.random() < 0.22 and bool(fact.attribute.inverse[language]) and not fact.entity.own
+    if inverse and (language != fact.entity.language or fact.value in fact.entity.name):
+        inverse = False
+    question = dress(rng, language, bare_question(rng, stated, language, name, inverse=inverse))
+    shown, source = arrange(
+        rng, passage, rank_others(rng, pool, fact.entity, fact.attribute, [passage]), prompt_size(rng)
+    )
+    if name != "you" and inverse and fact.entity.name not in passage.text + passage.title:
+        return None
+    body = _answer_body(rng, stated, passage, language, name if not inverse else fact.entity.name)
+    expected = fact.entity.name if inverse else fact.value
+    if expected.casefold() not in body.casefold():
+        body = restated(rng, stated, language, fact.entity.name)
+    if expected.casefold() not in body.casefold():
+        return None
+    return Asked(question, affirm(rng, speaker, body, source), tuple(shown), fact.key, (expected,), source, "fact")
+
+
+def _answer_body(rng: Random, stated: Stated, passage: Passage, language: str, name: str) -> str:
+    """Word the fact: copied from the passage, stated anew, or the value alone."""
+    fact = stated.fact
+    subject = "me" if name == "you" else name
+    sentence = stated.sentence.strip().rstrip(_ENDS)
+    chance = rng.random()
+    if language != fact.entity.language:
+        if stated.quotable and chance < 0.35 and stated.sentence in passage.text:
+            return quoted(rng, language, sentence)
+        return restated(rng, stated, language, subject)
+    limit = 70 if language == "zh" else 160
+    if (
+        name != "you"
+        and stated.quotable
+        and chance < 0.42
+        and len(sentence) <= limit
+        and stated.sentence in passage.text
+    ):
+        return sentence
+    if chance > 0.93 and len(fact.value) > 1:
+        return f"是{fact.value}" if language == "zh" and fact.attribute.group != "why" else fact.value
+    return restated(rng, stated, language, subject)
+
+
+def missing_question(rng: Random, world: World, pool: Sequence[Passage], speaker: Speaker) -> Asked | None:
+    """Ask for what the passages nearly hold and do not."""
+    language, chance = speaker.language, rng.random()
+    entity = rng.choice([item for item in world.entities])
+    if chance < 0.5:
+        # The thing is there, what is asked of it is not; best where another thing has it.
+        held = {fact.attribute.key for fact in entity.facts}
+        open_ones = [item for item in attributes(entity.kind) if not any(too_near(item.key, key) for key in held)]
+        elsewhere = {fact.attribute.key for other in world.entities for fact in other.facts if other is not entity}
+        best = [item for item in open_ones if item.key in elsewhere]
+        choices = best if best and rng.random() < 0.6 else open_ones
+        if not choices:
+            return None
+        attribute, shown_pool = rng.choice(choices), list(pool)
+        name = _asked_name(rng, entity, language, list(pool), speaker)
+    elif chance < 0.86:
+        # The passage that holds it was not found.
+        if not entity.facts:
+            return None
+        fact = rng.choice(entity.facts)
+        attribute = fact.attribute
+        shown_pool = [passage for passage in pool if not passage.states(fact) and fact.value not in passage.text]
+        if any(
+            too_near(attribute.key, item.fact.attribute.key)
+            for passage in shown_pool
+            for item in passage.stated
+            if item.fact.entity is entity
+        ):
+            return None
+        name = _asked_name(rng, entity, language, shown_pool, speaker)
+    else:
+        # Somebody else is asked for.
+        fact = rng.choice(entity.facts) if entity.facts else None
+        if fact is None:
+            return None
+        attribute, shown_pool = fact.attribute, list(pool)
+        name = entity_name(rng, entity.kind, language)
+        if any(name in passage.text for passage in pool):
+            return None
+    question = dress(rng, language, second_person(rng.choice(attribute.questions[language]), language, name))
+    shown, _ = arrange(rng, None, rank_others(rng, shown_pool, entity, attribute), prompt_size(rng))
+    answer = refuse(rng, speaker)
+    return Asked(question, answer, tuple(shown), f"{entity.key}/{attribute.key}=?", (), 0, "refusal")
+
+
+def turn_of(asked: Asked) -> Turn:
+    """Return a question with its answer as an earlier turn of the conversation."""
+    return Turn(asked.question, asked.answer)
+
+
+def follow_up(rng: Random, world: World, pool: Sequence[Passage], speaker: Speaker) -> Example | None:
+    """Ask for a second fact of the same thing by a pronoun, after a first question and its answer."""
+    language = speaker.language
+    candidates = [
+        item
+        for item in world.entities
+        if item.language == language and not item.own and len(_stated_of(pool, item)) > 1
+    ]
+    if not candidates:
+        return None
+    entity = rng.choice(candidates)
+    (first_passage, first), (passage, second) = rng.sample(_stated_of(pool, entity), 2)
+    if first.fact is second.fact:
+        return None
+    opener = dress(rng, language, bare_question(rng, first, language, entity.name, inverse=False))
+    reply = affirm(rng, speaker, restated(rng, first, language, entity.name), 1)
+    asked = _pronoun_question(rng, second, language, entity)
+    shown, source = arrange(
+        rng, passage, rank_others(rng, pool, entity, second.fact.attribute, [passage]), prompt_size(rng)
+    )
+    history = [Turn(opener, reply)]
+    if rng.random() < 0.2:
+        small = (
+            rng.choice(("谢谢你。", "原来如此。", "哦哦"))
+            if language == "zh"
+            else rng.choice(("Thank you.", "I see.", "Oh!"))
+        )
+        history.append(Turn(small, rng.choice(speaker.wording("close")) if language == "en" else "不客气呀。"))
+    missing = rng.random() < 0.22
+    if missing:
+        shown = [
+            item
+            for item in rank_others(rng, pool, entity, second.fact.attribute)
+            if not item.states(second.fact) and second.fact.value not in item.text
+        ][:4]
+        if any(
+            too_near(second.fact.attribute.key, item.fact.attribute.key)
+            for one in shown
+            for item in one.stated
+            if item.fact.entity is entity
+        ):
+            return None
+        return build_example(
+            speaker,
+            asked,
+            shown,
+            refuse(rng, speaker),
+            kind="follow_up_refusal",
+            history=history,
+            facts=(f"{second.fact.key}?",),
+        )
+    body = restated(rng, second, language, entity.name)
+    if second.fact.value.casefold() not in body.casefold():
+        return None
+    return build_example(
+        speaker,
+        asked,
+        shown,
+        affirm(rng, speaker, body, source),
+        kind="follow_up",
+        history=history,
+        facts=(second.fact.key,),
+        expected=(second.fact.value,),
+        source=source,
+    )
+
+
+def _stated_of(pool: Sequence[Passage], entity: Entity) -> list[tuple[Passage, Stated]]:
+    return [(passage, item) for passage in pool for item in passage.stated if item.fact.entity is entity]
+
+
+def _pronoun_question(rng: Random, stated: Stated, language: str, entity: Entity) -> str:
+    from elysia_chat.training.dataset.lexicon import template_file
+
+    start = rng.choice(split(template_file("voice")["follow"][language])) if rng.random() < 0.5 else ""
+    template = rng.choice(stated.fact.attribute.questions[language])
+    if language == "zh":
+        label = rng.choice(stated.fact.attribute.labels["zh"])
+        pronoun = ("她", "他")[entity.gender] if entity.kind == "person" else "它"
+        if rng.random() < 0.25:
+            return f"{pronoun}的{label}呢？"
+        return start + template.replace("{s}", pronoun) + "？"
+    person = entity.kind == "person"
+    one, whose = (("she", "her"), ("he", "his"))[entity.gender] if person else ("it", "its")
+    text = template.replace("{s}'s", whose)
+    for verb in ("does", "did", "is", "was", "has", "can", "do"):
+        text = text.replace(f"{verb} {{s}}", f"{verb} {one}")
+    objective = {"she": "her", "he": "him", "it": "it"}[one]
+    text = text.replace("{s}", objective)
+    return (start + text if start else text[:1].upper() + text[1:]) + "?"
+
+
+def inject(rng: Random, asked: Asked, language: str) -> Asked:
+    """Put an instruction into one of the passages, which has to be ignored."""
+    from elysia_chat.training.dataset.lexicon import template_file
+
+    order = rng.choice(split(template_file("voice")["inject"][language]))
+    shown = list(asked.passages)
+    if not shown:
+        return asked
+    spot = rng.randrange(len(shown))
+    text = shown[spot].text
+    text = f"{text}\n{order}" if rng.random() < 0.7 else f"{order}\n{text}"
+    shown[spot] = replace(shown[spot], text=text)
+    return replace(asked, passages=tuple(shown))
+
+
+__all__ = [
+    "Asked",
+    "Fact",
+    "arrange",
+    "build_example",
+    "fact_question",
+    "follow_up",
+    "inject",
+    "missing_question",
+    "prompt_size",
+    "rank_others",
+    "to_document",
+    "turn_of",
+]
