@@ -77,8 +77,8 @@ def export_gguf(
     part = output.with_name(f".{output.name}.part")
     with writing_errors(output, GgufError):
         output.parent.mkdir(parents=True, exist_ok=True)
+        writer = gguf.GGUFWriter(part, architecture)
         try:
-            writer = gguf.GGUFWriter(part, architecture)
             _write_settings(writer, config, architecture, name or folder.name, kind)
             _write_tokenizer(writer, tokenizer)
             for key, shape in shapes.items():
@@ -93,6 +93,7 @@ def export_gguf(
             writer.close()
             part.replace(output)
         finally:
+            writer.close()
             part.unlink(missing_ok=True)
     return GgufReport(str(output), kind, output.stat().st_size, len(shapes))
 
@@ -231,7 +232,7 @@ def _encode(values: Array, kind: str) -> Array:
 
     if kind == "f16":
         largest = float(np.abs(values).max(initial=0.0))
-        if largest > np.finfo(np.float16).max:
+        if largest > float(np.finfo(np.float16).max):
             msg = f"A weight of {largest:.0f} does not fit into 16-bit floats: choose q8_0."
             raise GgufError(msg)
     encoded: Array = gguf.quants.quantize(np.ascontiguousarray(values), gguf.GGMLQuantizationType[kind.upper()])
