@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from elysia_chat.chains.conversation import Conversation
     from elysia_chat.chains.qa import PromptBudget, RetrievalQAChain
-    from elysia_chat.ingest.manifest import DocumentState
-    from elysia_chat.ingest.pipeline import IngestReport, Progress
+    from elysia_chat.ingest.report import DocumentState, IngestReport, Progress
     from elysia_chat.kb.personas import Persona
     from elysia_chat.kb.store import KnowledgeBase
 
@@ -164,6 +163,16 @@ class Services:
         from elysia_chat.ingest.manifest import document_states
 
         return document_states(self._manifest(self.persona(persona).name))
+
+    def changed_documents(self, persona: str | None = None) -> set[str]:
+        """Return the paths that are new, gone or of another size since the last ingest.
+
+        It looks at names and sizes alone and loads nothing; what changed within the same size only an ingest finds.
+        """
+        who = self.persona(persona)
+        indexed = {state.path: state.bytes for state in self.documents(who.name)}
+        there = {path: file.stat().st_size for path, file in who.documents().items()}
+        return {path for path in indexed.keys() | there.keys() if indexed.get(path) != there.get(path)}
 
     def search(
         self,
