@@ -35,7 +35,7 @@ class StoreSettings(_Strict):
 class IngestSettings(_Strict):
     """How documents are read and cut. Sizes are characters; the defaults are those that measured best."""
 
-    chunk_size: int = Field(400, ge=50, le=8000)
+    chunk_size: int = Field(500, ge=50, le=8000)
     chunk_overlap: int = Field(0, ge=0)
     max_file_mb: float = Field(50.0, gt=0)
     max_unpacked_mb: float = Field(300.0, gt=0)
