@@ -1,0 +1,1 @@
+"""Speech: sentences to audio. It knows nothing of chains, models or personas."""
