@@ -61,9 +61,10 @@ class Header:
         if self._page.warmup.state.stage != "ready":
             return f'<span class="readiness busy">{escape(texts.waking)}</span>'
         count = sum(state.chunks > 0 for state in self._page.services.documents(session.persona))
-        text = texts.ready.format(documents=count) if count else texts.no_lore
+        if not count:
+            return f'<span class="readiness">{escape(texts.no_lore)}</span>'
         more = f'<span class="more">{escape(texts.ready_more)}</span>'
-        return f'<span class="readiness">{escape(text)}{more}</span>'
+        return f'<span class="readiness">{escape(texts.ready.format(documents=count))}{more}</span>'
 
     def _error(self) -> str:
         error = self._page.warmup.state.error

@@ -56,7 +56,7 @@ def serve(services: Services) -> Iterator[str]:
         yield url
     finally:
         page.state.sessions.stop_all()
-        page.blocks.close()
+        page.blocks.close(verbose=False)
         shutil.rmtree(uploads, ignore_errors=True)
 
 
@@ -110,6 +110,7 @@ def _launch_arguments(services: Services, port: int) -> dict[str, Any]:
         "server_name": server.host,
         "server_port": port,
         "auth": (server.user, password) if server.user and password else None,
+        "auth_message": "Elysia Chat",
         "inbrowser": server.open_browser,
         "share": False,
         "quiet": True,
