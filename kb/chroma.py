@@ -15,6 +15,7 @@ from elysia_chat.kb.errors import IndexDamagedError
 from elysia_chat.kb.index_names import collection_name, collection_prefix, damaged_message
 
 if TYPE_CHECKING:
+    import httpx
     from chromadb.api import ClientAPI
 
 CONNECT_S = 5.0
@@ -53,7 +54,7 @@ class ChromaVectors(Chroma):
                 collection_name=collection_name(persona, fingerprint),
                 embedding_function=embeddings,
                 client=client,
-                collection_configuration=_HNSW,  # type: ignore[arg-type]
+                collection_configuration=_HNSW,
             )
 
     def put(self, chunks: Sequence[Chunk], vectors: Sequence[Sequence[float]]) -> None:
@@ -185,10 +186,39 @@ def open_server(
 
     server = f"{host}:{port}"
     with ChromaErrors(persona, server):
-        # Chroma's client waits for an answer for ever.
-        httpx.get(f"http{'s' if ssl else ''}://{server}/api/v2/heartbeat", timeout=CONNECT_S)
+        _greet(f"http{'s' if ssl else ''}://{server}/api/v2/heartbeat")
         client = chromadb.HttpClient(host=host, port=port, ssl=ssl, settings=Settings(anonymized_telemetry=False))
-    session = getattr(getattr(client, "_server", None), "_session", None)
-    if isinstance(session, httpx.Client):
+    sessions = _sessions(client)
+    for session in sessions:
         session.timeout = httpx.Timeout(ANSWER_S)
-    return ChromaVectors(client, persona, embeddings, fingerprint, server, on_close=client.close)
+
+    def close() -> None:
+        client.close()
+        for session in sessions:
+            session.close()
+
+    return ChromaVectors(client, persona, embeddings, fingerprint, server, on_close=close)
+
+
+def _sessions(client: "ClientAPI") -> list["httpx.Client"]:
+    """Return the HTTP sessions of a client and of the one inside it; Chroma neither limits nor closes them."""
+    import httpx
+
+    owners = (client, getattr(client, "_admin_client", None))
+    sessions = (getattr(getattr(owner, "_server", None), "_session", None) for owner in owners)
+    return [session for session in sessions if isinstance(session, httpx.Client)]
+
+
+def _greet(url: str) -> None:
+    """Ask a server whether it is Chroma, since Chroma's own client would wait for an answer for ever.
+
+    Raises:
+        httpx.HTTPError: it does not answer in time, or refuses.
+        ValueError: it is another kind of server.
+    """
+    import httpx
+
+    answer = httpx.get(url, timeout=CONNECT_S).raise_for_status()
+    if "heartbeat" not in answer.text:
+        msg = "it is another kind of server"
+        raise ValueError(msg)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from elysia_chat.kb.chroma_errors import ChromaErrors
-from elysia_chat.kb.errors import IndexInUseError
+from elysia_chat.kb.errors import IndexDamagedError, IndexInUseError
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -105,5 +105,17 @@ def _persistent_client(path: Path, persona: str) -> "ClientAPI":
     import chromadb
     from chromadb.config import Settings
 
-    with ChromaErrors(persona):
-        return chromadb.PersistentClient(path=str(path), settings=Settings(anonymized_telemetry=False))
+    try:
+        with ChromaErrors(persona):
+            return chromadb.PersistentClient(path=str(path), settings=Settings(anonymized_telemetry=False))
+    except IndexDamagedError:
+        _forget(str(path))
+        raise
+
+
+def _forget(path: str) -> None:
+    """Forget a client that failed to start: Chroma keeps it, and would take it up again for the same path."""
+    from chromadb.api.shared_system_client import SharedSystemClient
+
+    SharedSystemClient._identifier_to_system.pop(path, None)
+    SharedSystemClient._identifier_to_refcount.pop(path, None)

@@ -89,8 +89,8 @@ class E5File:
 
     def _parse(self) -> None:
         offset = _MAGIC_BYTES
-        *sizes, epsilon, _ = _CONFIG.unpack_from(self._bytes, offset)
-        self.config = E5Config(*sizes, norm_epsilon=epsilon)
+        hidden, layers, heads, wide, words, positions, types, epsilon, _ = _CONFIG.unpack_from(self._bytes, offset)
+        self.config = E5Config(hidden, layers, heads, wide, words, positions, types, epsilon)
         offset = self._parse_vocabulary(offset + _CONFIG.size)
         entries, table_bytes = struct.unpack_from("<iI", self._bytes, offset)
         self.normalisation = self._parse_normalisation(offset + 8, entries)
@@ -106,7 +106,7 @@ class E5File:
         text = self._bytes[offset : offset + text_bytes]
         pieces = [text[ends[i] : ends[i + 1]].decode() for i in range(count)]
         self.vocabulary = E5Vocabulary(list(zip(pieces, scores, strict=True)), bos, eos, pad, unknown)
-        return offset + text_bytes
+        return int(offset + text_bytes)
 
     def _parse_normalisation(self, offset: int, entries: int) -> dict[str, str]:
         """Return what each character becomes before it is cut into pieces; the others stay."""

@@ -131,7 +131,7 @@ def _save_transformers(file: E5File, folder: Path) -> None:
 
 def _save_modules(hidden: int, folder: Path) -> None:
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers import models as modules
+    from sentence_transformers.sentence_transformer import modules
 
     transformer = modules.Transformer(str(folder), max_seq_length=MAX_TOKENS)
     parts = [transformer, modules.Pooling(hidden, pooling_mode="mean"), modules.Normalize()]

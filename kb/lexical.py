@@ -1,6 +1,6 @@
 """The lexical index: BM25 over words in SQLite's FTS5, and the passages themselves in reading order.
 
-It is written word by word as chunks come and go. Readers never wait for the writer (WAL); a connection is used by one
+It is kept up to date as chunks come and go. Readers never wait for the writer (WAL); a connection is used by one
 thread at a time. Everything in it can be made again from the vector store, so a broken file is simply replaced.
 """
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from elysia_chat.kb.chunk import Chunk
 from elysia_chat.kb.sqlite_pool import ConnectionPool
-from elysia_chat.kb.words import words
+from elysia_chat.kb.words import terms
 
 MAX_QUERY_CHARS = 2000
-MAX_QUERY_WORDS = 200
-_SCHEMA_VERSION = 1
+MAX_QUERY_TERMS = 400
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE chunks (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, text TEXT NOT NULL, document TEXT NOT NULL,
@@ -52,7 +52,7 @@ class LexicalIndex:
 
     def upsert(self, chunks: Sequence[Chunk]) -> None:
         """Add chunks, or replace those of the same id, in one transaction."""
-        prepared = [(chunk, " ".join(words(chunk.indexed_text))) for chunk in chunks]
+        prepared = [(chunk, " ".join(terms(chunk.indexed_text))) for chunk in chunks]
         with self._pool.transaction() as connection:
             self._delete(connection, [chunk.id for chunk in chunks])
             for chunk, body in prepared:
@@ -80,10 +80,10 @@ class LexicalIndex:
 
         The query is plain text: no character has a meaning. Only its first 2,000 characters are used.
         """
-        terms = list(dict.fromkeys(words(query[:MAX_QUERY_CHARS])))[:MAX_QUERY_WORDS]
-        if not terms or k < 1:
+        wanted = list(dict.fromkeys(terms(query[:MAX_QUERY_CHARS])))[:MAX_QUERY_TERMS]
+        if not wanted or k < 1:
             return []
-        quoted = ('"' + term.replace('"', '""') + '"' for term in terms)
+        quoted = ('"' + term.replace('"', '""') + '"' for term in wanted)
         sql = (
             f"SELECT {_FIELDS}, bm25(words) AS cost FROM words JOIN chunks ON chunks.number = words.rowid"
             " WHERE words MATCH ? ORDER BY cost, chunks.number LIMIT ?"

@@ -43,7 +43,7 @@ class HybridRetriever(BaseRetriever):
     candidates: int = Field(20, ge=1)
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
     fusion: Fusion = "convex"
-    dense_weight: float = Field(0.5, ge=0.0, le=1.0)
+    dense_weight: float = Field(0.4, ge=0.0, le=1.0)
     reranker: Any = None
     mmr: float | None = Field(None, ge=0.0, le=1.0)
     neighbours: bool = False
@@ -64,25 +64,30 @@ class HybridRetriever(BaseRetriever):
         return join_neighbours(found, self.knowledge_base) if self.neighbours else found
 
     def _candidates(self, query: str, limit: int) -> list[Document]:
-        """Return the fused candidates that are still stored, best first."""
+        """Return the fused candidates, best first."""
         self.knowledge_base.check_embedder()
         dense = self.knowledge_base.nearest(query, limit) if self.mode != "lexical" else []
         lexical = self.knowledge_base.matching(query, limit) if self.mode != "dense" else []
         scores = self._fused(dense, lexical)
         dense_ranks, lexical_ranks = _ranks(dense), _ranks(lexical)
+        documents = {str(document.id): document for document, _ in (*lexical, *dense)}
         order = sorted(
             scores, key=lambda i: (-scores[i], dense_ranks.get(i, limit + 1), lexical_ranks.get(i, limit + 1), i)
         )
-        stored = self.knowledge_base.get(order)
-        for document in stored:
-            identifier = str(document.id)
-            document.metadata |= {
-                "id": identifier,
-                "score": scores[identifier],
-                "dense_rank": dense_ranks.get(identifier),
-                "lexical_rank": lexical_ranks.get(identifier),
-            }
-        return stored
+        return [
+            Document(
+                id=identifier,
+                page_content=documents[identifier].page_content,
+                metadata={
+                    **documents[identifier].metadata,
+                    "id": identifier,
+                    "score": scores[identifier],
+                    "dense_rank": dense_ranks.get(identifier),
+                    "lexical_rank": lexical_ranks.get(identifier),
+                },
+            )
+            for identifier in order
+        ]
 
     def _fused(
         self, dense: Sequence[tuple[Document, float]], lexical: Sequence[tuple[Document, float]]

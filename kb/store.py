@@ -37,6 +37,7 @@ class KnowledgeBase:
         fingerprint: identity of the embedding model, from `embedding_fingerprint`.
         vectors: the vector store.
         lexical: the word index.
+        shared: whether other machines write to the vector store too, so that the word index may be behind it.
     """
 
     def __init__(
@@ -46,12 +47,15 @@ class KnowledgeBase:
         fingerprint: str,
         vectors: "VectorIndex",
         lexical: LexicalIndex,
+        *,
+        shared: bool = False,
     ) -> None:
         self.persona = persona
         self.embeddings = embeddings
         self.fingerprint = fingerprint
         self.vectors = vectors
         self.lexical = lexical
+        self.shared = shared
 
     def write(self, chunks: Sequence[Chunk]) -> None:
         """Embed chunks and add them, or replace those of the same id.
@@ -116,7 +120,11 @@ class KnowledgeBase:
     def matching(self, query: str, k: int) -> list[tuple["Document", float]]:
         """Return the k passages that share the query's rarest words, with their BM25 scores (> 0), best first."""
         with self._readable():
-            return [(chunk.to_document(), score) for chunk, score in self.lexical.search(query, k)]
+            found = self.lexical.search(query, k)
+            if self.shared and found:
+                stored = {document.id for document in self.vectors.get_by_ids([chunk.id for chunk, _ in found])}
+                found = [(chunk, score) for chunk, score in found if chunk.id in stored]
+            return [(chunk.to_document(), score) for chunk, score in found]
 
     def check_embedder(self) -> None:
         """Check that an index which is not there under this embedding model is not there under another.
@@ -246,7 +254,8 @@ def _open(
         )
     try:
         lexical = LexicalIndex(_lexical_path(folder, fingerprint, store_settings))
-        knowledge_base = KnowledgeBase(persona_name, embeddings, fingerprint, vectors, lexical)
+        shared = store_settings.kind == "chroma-server"
+        knowledge_base = KnowledgeBase(persona_name, embeddings, fingerprint, vectors, lexical, shared=shared)
         knowledge_base.synchronise()
     except BaseException:
         vectors.close()

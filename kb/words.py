@@ -10,17 +10,30 @@ from typing import Any
 from elysia_chat.configs.paths import home
 
 _HAS_WORD_CHARACTER = re.compile(r"[^\W_]")
+_CHINESE_RUN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]+")
 _loading = threading.Lock()
 _tokenizer: Any = None
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text in order, long Chinese words followed by the shorter ones inside them.
+    """Return the words of a text in order, long Chinese words after the shorter ones inside them.
 
     Case and width are folded; punctuation is left out. Loads jieba's dictionary on the first call of a process.
     """
-    cut = _jieba().cut_for_search(fold(text))
-    return [word for word in cut if _HAS_WORD_CHARACTER.search(word)]
+    return _cut(fold(text), guess=True)
+
+
+def terms(text: str) -> list[str]:
+    """Return what a text is indexed and searched by: its words, and its Chinese characters in pairs.
+
+    Words that are not in the dictionary are not guessed, because a guess depends on what stands beside them; the pairs
+    find names that way. Both raise recall (docs/retrieval.md).
+    """
+    folded = fold(text)
+    found = _cut(folded, guess=False)
+    known = set(found)
+    pairs = (run[i : i + 2] for run in _CHINESE_RUN.findall(folded) for i in range(len(run) - 1))
+    return found + [pair for pair in pairs if pair not in known]
 
 
 def spans(text: str) -> Iterator[tuple[str, int, int]]:
@@ -33,6 +46,10 @@ def spans(text: str) -> Iterator[tuple[str, int, int]]:
 def fold(text: str) -> str:
     """Return the text without differences of case and width (full-width Latin, compatibility forms)."""
     return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _cut(folded: str, *, guess: bool) -> list[str]:
+    return [word for word in _jieba().cut_for_search(folded, HMM=guess) if _HAS_WORD_CHARACTER.search(word)]
 
 
 def _jieba() -> Any:

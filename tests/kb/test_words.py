@@ -1,5 +1,7 @@
+from itertools import pairwise
+
 from elysia_chat.kb.highlight import matching_spans
-from elysia_chat.kb.words import fold, spans, words
+from elysia_chat.kb.words import fold, spans, terms, words
 
 
 def test_chinese_english_and_both_together():
@@ -22,6 +24,19 @@ def test_width_and_case_do_not_matter():
 def test_punctuation_and_emptiness_have_no_words():
     assert words("") == []
     assert words("，。！？ \n\t♪…—") == []
+
+
+def test_terms_find_a_name_that_no_dictionary_has_whatever_stands_beside_it():
+    """Guessed words differ with their surroundings: one text has 梅比乌斯, another 梅比 and 乌斯博士."""
+    texts = ["梅比乌斯博士来了", "她是梅比乌斯", "问梅比乌斯吧"]
+    for text in texts:
+        assert {"梅比", "比乌", "乌斯"} <= set(terms(text))
+
+
+def test_terms_hold_each_pair_once_with_the_words():
+    assert sorted(terms("喜欢花")) == sorted(["喜欢", "花", "欢花"])
+    assert terms("Kevin's sword") == ["kevin", "s", "sword"]
+    assert terms("") == terms("，。") == []
 
 
 def test_spans_point_into_the_text_as_given():
@@ -47,7 +62,7 @@ def test_words_of_the_question_are_marked_and_empty_ones_are_not():
 def test_marks_do_not_overlap_and_come_in_order():
     found = matching_spans("中华人民共和国的共和国", "中华人民共和国与共和国")
     assert found == sorted(found)
-    assert all(first[1] < second[0] for first, second in zip(found, found[1:], strict=False))
+    assert all(first[1] < second[0] for first, second in pairwise(found))
 
 
 def test_a_very_long_question_is_answered():
