@@ -1,6 +1,7 @@
 """Adapters and the models they belong to: loaded together as they were trained, unmerged."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +12,8 @@ from elysia_chat.training.errors import CheckpointError
 from elysia_chat.training.handover_errors import MergeError
 
 Bits = Literal[4, 16]
-SETTINGS = "settings.json"
-"""Resolved settings of a run, in its folder or beside the adapter; `model.bits` says how the base was loaded."""
+SETTINGS = "training.yaml"
+"""Resolved settings of a run, in its folder and beside its adapter; `model.bits` is 4 where the base was in 4 bits."""
 
 
 def base_of(adapter: Path) -> str:
@@ -34,14 +35,16 @@ def trained_bits(adapter: Path) -> Bits:
     Raises:
         MergeError: nothing beside the adapter tells.
     """
+    import yaml
+
     for folder in (adapter, adapter.resolve().parent):
         try:
-            settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-            bits = settings["model"]["bits"]
-        except (OSError, ValueError, KeyError, TypeError):
+            settings = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
             continue
-        if bits in (4, 16):
-            return bits  # type: ignore[no-any-return]
+        part = settings.get("model") if isinstance(settings, Mapping) else None
+        if isinstance(part, Mapping):
+            return 4 if part.get("bits") == 4 else 16
     msg = f"Nothing beside {adapter} says how its base was loaded: say whether it was trained on 4 or 16 bits."
     raise MergeError(msg)
 

@@ -1,5 +1,6 @@
 """Results that appear whole or not at all: written beside their place and renamed into it."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -58,3 +59,14 @@ def fresh_folder(output: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
                 raise
 
         yield fresh, finish
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8 so that a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

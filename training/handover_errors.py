@@ -1,9 +1,10 @@
-"""What can go wrong between a finished adapter and its readers.
+"""What can go wrong between a trained adapter and its readers.
 
 TrainingError
-├── MergeError   adapter and base cannot become one folder
-├── GgufError    a model cannot be written as GGUF
-└── PushError    a model cannot be published
+├── EvaluationError   prompts or answers of an evaluation cannot be used
+├── MergeError        adapter and base cannot become one folder
+├── GgufError         a model cannot be written as GGUF
+└── PushError         a model cannot be published
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from elysia_chat.training.errors import TrainingError
+
+
+class EvaluationError(TrainingError):
+    """A model cannot be evaluated."""
 
 
 class MergeError(TrainingError):

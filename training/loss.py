@@ -150,7 +150,7 @@ def _summed_loss(
         if torch.is_autocast_enabled(states.device.type):
             kind = torch.get_autocast_dtype(states.device.type)
             states, weight = states.to(kind), weight.to(kind)
-        total: Tensor = _LinearCrossEntropy.apply(states, weight, targets, cap, size)
+        total: Tensor = _LinearCrossEntropy.apply(states, weight, targets, cap, size)  # type: ignore[no-untyped-call]
         return total
     size = chunk_tokens or max(1, CHUNK_BYTES // (_vocabulary(head) * 4))
     total = states.new_zeros((), dtype=torch.float32)

@@ -157,14 +157,15 @@ def _merged(name: str, adapter: Path, target: str, dtype: str, device: str) -> t
 def dequantise(model: Any, dtype: torch.dtype) -> None:
     """Replace the 4-bit layers of a model by dense ones that hold the same rounded weights."""
     from bitsandbytes.functional import dequantize_4bit
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     for name, layer in list(model.named_modules()):
         if not isinstance(layer, Linear4bit):
             continue
         with torch.device("meta"):
             dense = torch.nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
-        weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+        packed: Any = layer.weight
+        weight = dequantize_4bit(packed.data, packed.quant_state)
         dense.weight = torch.nn.Parameter(weight.to(dtype), requires_grad=False)
         if layer.bias is not None:
             dense.bias = torch.nn.Parameter(layer.bias.data.to(dtype), requires_grad=False)

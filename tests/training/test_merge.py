@@ -96,7 +96,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("four-bits")
     base = save_model(tiny_llama(initializer_range=0.1), folder / "base")
     adapter = save_adapter(base, folder / "adapter")
-    (folder / "adapter" / "settings.json").write_text('{"model": {"bits": 4}}')
+    (folder / "adapter" / "training.yaml").write_text("model: {name: tiny, bits: 4}")
     found = {
         into: merge(adapter, folder / into, into=into, dtype="float32", texts=TEXTS)  # type: ignore[arg-type]
         for into in ("auto", "16-bit")
