@@ -21,7 +21,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from elysia_chat.configs.settings import GenerationSettings, ModelSettings
 from elysia_chat.llm.build import build_chat_model
 from elysia_chat.llm.engine import Engine
-from elysia_chat.llm.generation_queue import never
+from elysia_chat.llm.prefix_cache import Chunk
 from elysia_chat.llm.transformers_chat import TransformersChatModel
 
 PERSONA = (
@@ -61,29 +61,28 @@ def measure(model: TransformersChatModel, rounds: int, answer_tokens: int) -> di
     import torch
 
     engine = model.engine
-    chat_prompt = model._prompt
     times: dict[str, list[float]] = {name: [] for name in ("tokenise", "prefill", "prefill reused", "token", "sample")}
     tokens: dict[str, int] = {}
     with torch.inference_mode():
         for number in range(rounds + 1):
-            seconds, prompt = timed(lambda number=number: chat_prompt.tokens(messages(number)))
-            persona = chat_prompt.tokens(messages(number)[:1])
+            seconds, prompt = timed(lambda number=number: engine.chunks(model._prompt.chunks(messages(number)), 4096))
             cold = Engine(engine.model, engine.tokenizer, prefix_tokens=0)
             whole, _ = timed(lambda prompt=prompt, cold=cold: prefill(cold, prompt))
             warm = Engine(engine.model, engine.tokenizer)
-            prefill(warm, chat_prompt.tokens([SystemMessage(PERSONA), HumanMessage("你好")]))
-            reused, (cache, known, logits) = timed(lambda prompt=prompt, warm=warm: prefill(warm, prompt))
+            prefill(warm, [*prompt[:-1], (1,)])
+            reused, (cache, logits) = timed(lambda prompt=prompt, warm=warm: prefill(warm, prompt))
             step, sampling = decode(engine, cache, logits, answer_tokens)
-            tokens = {"persona": len(persona), "prompt": len(prompt), "reused": known, "answer": answer_tokens}
+            known = sum(map(len, prompt[:-1]))
+            tokens = {"prompt": known + len(prompt[-1]), "reused": known, "answer": answer_tokens}
             if number:  # the first round loads code and memory
                 for name, value in zip(times, (seconds, whole, reused, step, sampling), strict=True):
                     times[name].append(value)
     return {"tokens": tokens, "seconds": {name: statistics.median(values) for name, values in times.items()}}
 
 
-def prefill(engine: Engine, prompt: list[int]) -> tuple[Any, int, Any]:
-    cache, reused = engine._start(prompt)
-    return cache, reused, engine._prefill(prompt, reused, engine.prefixes.block_tokens, cache, never)
+def prefill(engine: Engine, prompt: list[Chunk]) -> tuple[Any, Any]:
+    cache, known = engine.start(prompt)
+    return cache, engine.prefill(prompt, known, cache)
 
 
 def decode(engine: Engine, cache: Any, logits: Any, answer_tokens: int) -> tuple[float, float]:
@@ -98,7 +97,7 @@ def decode(engine: Engine, cache: Any, logits: Any, answer_tokens: int) -> tuple
         seconds, token = timed(lambda logits=logits: sampler.next_token(logits, answer))
         choosing += seconds
         answer.append(token)
-        logits = engine._forward([token], cache)
+        logits = engine.forward([token], cache)
     return (time.perf_counter() - start) / answer_tokens, choosing / answer_tokens
 
 

@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from langchain_core.messages import BaseMessage, ChatMessage
 
 from elysia_chat.llm.errors import ModelError, ModelLoadError
 
+# A chunk costs as much as some 50 tokens on a CPU, since the weights are read once more for it.
+SHORTEST_SYSTEM = 32
+SHORTEST_TURNS = 256
 _ROLES = {"system": "system", "human": "user", "ai": "assistant"}
 
 
@@ -39,11 +43,47 @@ class ChatPrompt:
         Raises:
             ModelError: a message has a role or a content that the model does not take.
         """
+        return self._render(self._rows(messages), add_generation_prompt=True)
+
+    def chunks(self, messages: Sequence[BaseMessage]) -> list[list[int]]:
+        """Return the prompt's token ids in chunks at whose ends the prompts of a conversation part.
+
+        They are the end of the system message, which all conversations with a persona share, and the ends of answers
+        so far, which the next prompt of a conversation repeats; chunks that are too short to be worth it are joined.
+
+        Raises:
+            ModelError: a message has a role or a content that the model does not take.
+        """
+        rows = self._rows(messages)
+        whole = self._render(rows, add_generation_prompt=True)
+        ends = [0]
+        for number, row in enumerate(rows, start=1):
+            if row["role"] == "user":
+                continue
+            shortest = SHORTEST_SYSTEM if row["role"] == "system" else SHORTEST_TURNS
+            end = self._length_of_beginning(rows[:number], whole)
+            if end - ends[-1] >= shortest:
+                ends.append(end)
+        return [whole[begin:end] for begin, end in pairwise([*ends, len(whole)]) if begin < end]
+
+    def _length_of_beginning(self, rows: list[dict[str, str]], whole: list[int]) -> int:
+        """Return how many tokens the first messages have in the whole prompt; 0 where the template mixes them."""
+        try:
+            tokens = self._render(rows, add_generation_prompt=False)
+        except ModelError:
+            return 0
+        return len(tokens) if whole[: len(tokens)] == tokens else 0
+
+    def _rows(self, messages: Sequence[BaseMessage]) -> list[dict[str, str]]:
+        return [{"role": _role(message), "content": self.disarm(_text(message))} for message in messages]
+
+    def _render(self, rows: list[dict[str, str]], add_generation_prompt: bool) -> list[int]:
         import jinja2
 
-        rows = [{"role": _role(message), "content": self.disarm(_text(message))} for message in messages]
         try:
-            encoded = self._tokenizer.apply_chat_template(rows, add_generation_prompt=True, return_dict=True)
+            encoded = self._tokenizer.apply_chat_template(
+                rows, add_generation_prompt=add_generation_prompt, return_dict=True
+            )
         except jinja2.TemplateError as error:
             msg = f"The model's chat template refuses these messages: {error}"
             raise ModelError(msg) from error

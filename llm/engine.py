@@ -1,4 +1,4 @@
-"""The loop that writes an answer: prompt in blocks, then token after token.
+"""The loop that writes an answer: the prompt chunk by chunk, then token after token.
 
 It knows a transformers model and a tokenizer, and nothing of LangChain, threads or queues.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from elysia_chat.llm.detokenizer import IncrementalDetokenizer
 from elysia_chat.llm.errors import PromptTooLongError
 from elysia_chat.llm.generation_queue import Stopped, never
-from elysia_chat.llm.prefix_cache import Block, PrefixCache
+from elysia_chat.llm.prefix_cache import Chunk, PrefixCache, State
 from elysia_chat.llm.sampling import Sampler, Sampling
 from elysia_chat.llm.stop_strings import StopStrings
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import DynamicCache
 
-BLOCK_TOKENS = 128
 PREFIX_TOKENS = 8192
+# Long enough for products of full speed, short enough to stop within a second on a CPU.
+CHUNK_TOKENS = 512
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Engine:
         tokenizer: its tokenizer.
         context_tokens: longest prompt plus answer; the model's own limit holds as well.
         prefix_tokens: tokens of prompt beginnings whose keys and values are kept; 0 keeps none.
-        block_tokens: tokens of a prompt that are computed at once.
+        chunk_tokens: most tokens of a prompt that are computed at once.
     """
 
     def __init__(
@@ -57,24 +58,27 @@ class Engine:
         tokenizer: Any,
         context_tokens: int | None = None,
         prefix_tokens: int = PREFIX_TOKENS,
-        block_tokens: int = BLOCK_TOKENS,
+        chunk_tokens: int = CHUNK_TOKENS,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         config = model.config.get_text_config()
         limits = [context_tokens, getattr(config, "max_position_embeddings", None)]
         self.context_tokens: int | None = min((limit for limit in limits if limit is not None), default=None)
-        self.prefixes = PrefixCache(block_tokens, prefix_tokens)
+        self.prefixes = PrefixCache(prefix_tokens)
+        self._chunk_tokens = chunk_tokens
         self._keeps_all_positions = _keeps_all_positions(config)
         self._fixed_positions = _tokens_with_fixed_positions(config)
         self._end_tokens = _end_tokens(model, tokenizer)
         self._one_logit = "logits_to_keep" in inspect.signature(model.forward).parameters
 
-    def answer(self, prompt: Sequence[int], sampling: Sampling, stopped: Stopped = never) -> Iterator[Piece | Ended]:
+    def answer(
+        self, prompt: Sequence[Sequence[int]], sampling: Sampling, stopped: Stopped = never
+    ) -> Iterator[Piece | Ended]:
         """Write an answer; the last item is `Ended`, unless it was stopped.
 
         Args:
-            prompt: token ids.
+            prompt: token ids, in chunks at whose ends other prompts may differ; all but the last are kept for reuse.
             sampling: how tokens are chosen.
             stopped: asked before every step of the computation.
 
@@ -83,13 +87,22 @@ class Engine:
         """
         import torch
 
-        room = self._room(len(prompt), sampling.max_new_tokens)
+        length = sum(map(len, prompt))
+        room = self._room(length, sampling.max_new_tokens)
         with torch.inference_mode():
-            yield from self._write(list(prompt), sampling, room, stopped)
+            yield from self._write(self.chunks(prompt, length + room), sampling, room, stopped)
 
-    def check(self, prompt_tokens: int) -> None:
-        """Raise PromptTooLongError where a prompt of this many tokens leaves no room for an answer."""
-        self._room(prompt_tokens, 1)
+    def chunks(self, prompt: Sequence[Sequence[int]], tokens: int) -> list[Chunk]:
+        """Return the chunks in which a prompt is computed.
+
+        Args:
+            prompt: in chunks at whose ends other prompts may differ.
+            tokens: of prompt and answer together.
+        """
+        if not self._keeps_all_positions or (self._fixed_positions is not None and tokens > self._fixed_positions):
+            return [tuple(token for chunk in prompt for token in chunk)]
+        size = self._chunk_tokens
+        return [tuple(chunk[begin : begin + size]) for chunk in prompt for begin in range(0, len(chunk), size)]
 
     def _room(self, prompt_tokens: int, max_new_tokens: int) -> int:
         if self.context_tokens is None:
@@ -103,11 +116,9 @@ class Engine:
             raise PromptTooLongError(msg)
         return min(room, max_new_tokens)
 
-    def _write(self, prompt: list[int], sampling: Sampling, room: int, stopped: Stopped) -> Iterator[Piece | Ended]:
-        in_blocks = self._keeps_all_positions and self._positions_are_fixed(len(prompt) + room)
-        cache, reused = self._start(prompt if in_blocks else [])
-        size = self.prefixes.block_tokens if in_blocks else len(prompt)
-        logits = self._prefill(prompt, reused, size, cache, stopped)
+    def _write(self, chunks: list[Chunk], sampling: Sampling, room: int, stopped: Stopped) -> Iterator[Piece | Ended]:
+        cache, known = self.start(chunks)
+        logits = self.prefill(chunks, known, cache, stopped)
         sampler = Sampler(sampling, self.model.device)
         stops = StopStrings(sampling.stop)
         text = IncrementalDetokenizer(self._decode)
@@ -126,15 +137,16 @@ class Engine:
                 break
             if len(answer) == room:
                 break
-            logits = None if stopped() else self._forward([token], cache)
+            logits = None if stopped() else self.forward([token], cache)
         if stopped():
             return
         if shown := stops.flush():
             yield Piece(shown)
-        yield Ended(finish_reason, len(prompt), reused, len(answer))
+        prompt_tokens, reused_tokens = sum(map(len, chunks)), sum(map(len, chunks[:known]))
+        yield Ended(finish_reason, prompt_tokens, reused_tokens, len(answer))
 
-    def _start(self, prompt: Sequence[int]) -> tuple["DynamicCache", int]:
-        """Return a cache that holds the kept beginning of the prompt, and the number of its tokens."""
+    def start(self, chunks: Sequence[Chunk]) -> tuple["DynamicCache", int]:
+        """Return a cache that holds the chunks kept from other prompts, and their number; the last is never kept."""
         import torch
         from transformers import DynamicCache
 
@@ -143,28 +155,29 @@ class Engine:
         # Without a config every layer keeps all positions. Masks come from positions, so sliding layers still see
         # their window only; but a beginning can be taken from here exactly, which their own short layers cannot give.
         cache = DynamicCache()
-        blocks = self.prefixes.longest(prompt)
-        for layer, pairs in enumerate(zip(*blocks, strict=True)):
+        states = self.prefixes.longest(chunks[:-1])
+        for layer, pairs in enumerate(zip(*states, strict=True)):
             keys, values = (torch.cat(parts, dim=-2) for parts in zip(*pairs, strict=True))
             cache.update(keys, values, layer)
-        return cache, len(blocks) * self.prefixes.block_tokens
+        return cache, len(states)
 
-    def _prefill(
-        self, prompt: list[int], start: int, size: int, cache: "DynamicCache", stopped: Stopped
+    def prefill(
+        self, chunks: Sequence[Chunk], known: int, cache: "DynamicCache", stopped: Stopped = never
     ) -> "torch.Tensor | None":
-        """Compute the prompt from `start` on, `size` tokens at once; None where it was stopped."""
-        logits = None
-        for begin in range(start, len(prompt), size):
+        """Compute all chunks but the first `known`, which the cache holds.
+
+        Returns:
+            The logits after the prompt, shape (1, vocabulary); None where it was stopped.
+        """
+        for number in range(known, len(chunks) - 1):
             if stopped():
                 return None
-            end = min(begin + size, len(prompt))
-            logits = self._forward(prompt[begin:end], cache, last=end == len(prompt))
-            if end - begin == self.prefixes.block_tokens == size:
-                self.prefixes.put(prompt[:end], _block(cache, begin, end))
-        self.prefixes.touch(prompt)
-        return logits
+            self.forward(chunks[number], cache, last=False)
+            self.prefixes.put(chunks[: number + 1], _last_tokens(cache, len(chunks[number])))
+        self.prefixes.touch(chunks[:-1])
+        return None if stopped() else self.forward(chunks[-1], cache)
 
-    def _forward(self, tokens: Sequence[int], cache: "DynamicCache", last: bool = True) -> "torch.Tensor":
+    def forward(self, tokens: Sequence[int], cache: "DynamicCache", last: bool = True) -> "torch.Tensor":
         """Compute some tokens; return the logits after the last, shape (1, vocabulary), where they are wanted."""
         import torch
 
@@ -176,15 +189,12 @@ class Engine:
         logits: torch.Tensor = self.model(input_ids=ids, **options).logits
         return logits[:, -1] if last else logits[:, 0:0]
 
-    def _positions_are_fixed(self, tokens: int) -> bool:
-        return self._fixed_positions is None or tokens <= self._fixed_positions
-
     def _decode(self, tokens: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
-def _block(cache: "DynamicCache", begin: int, end: int) -> Block:
-    return [(layer.keys[..., begin:end, :].clone(), layer.values[..., begin:end, :].clone()) for layer in cache.layers]
+def _last_tokens(cache: "DynamicCache", number: int) -> State:
+    return [(layer.keys[..., -number:, :].clone(), layer.values[..., -number:, :].clone()) for layer in cache.layers]
 
 
 def _keeps_all_positions(config: Any) -> bool:

@@ -1,73 +1,72 @@
 """Keys and values of prompt beginnings, kept from one call to the next.
 
-A prompt is computed in blocks of a fixed number of tokens that begin at fixed positions. What a block's computation
-gives depends on the tokens up to its end and on nothing else: the same matrix shapes are multiplied whether the blocks
-before it were computed a moment ago or come from here. Answers are therefore the same to the last bit with and without
-reuse, in every dtype. Only whole blocks are kept, and never what was computed while decoding, where the shapes differ.
+A prompt is computed in chunks whose ends follow from the prompt alone (the end of the persona's turn, and of turns
+after it). What a chunk's computation gives depends on the chunks up to it and on nothing else: matrices of the same
+shapes are multiplied, whether the chunks before were computed a moment ago or come from here. Answers are therefore the
+same to the last bit with and without reuse, in every dtype. Nothing is kept that was computed while decoding, where the
+shapes differ, nor the last chunk, since no other prompt goes on from it.
 
-A block is found by all token ids from the start of the prompt to its end, compared one by one. A caller can only reach
-what its own prompt begins with.
+A chunk is found by all token ids from the start of the prompt to its end, and by where the chunks before it ended. A
+caller can only reach what its own prompt begins with.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-Block = list[tuple[Any, Any]]
-"""Keys and values of each layer, tensors of shape (1, heads, block, head size)."""
+Chunk = tuple[int, ...]
+"""Token ids that are computed at once."""
+State = list[tuple[Any, Any]]
+"""Keys and values of a chunk in each layer, tensors of shape (1, heads, tokens, head size)."""
 
 
 class PrefixCache:
-    """Keeps the blocks used last. Not thread-safe: it belongs to the thread that computes.
+    """Keeps the chunks used last. Not thread-safe: it belongs to the thread that computes.
 
     Args:
-        block_tokens: tokens in a block.
-        max_tokens: tokens kept at most; the blocks not used for longest go first.
+        max_tokens: tokens kept at most; the chunks not used for longest go first.
     """
 
-    def __init__(self, block_tokens: int, max_tokens: int) -> None:
-        self.block_tokens = block_tokens
-        self._max_blocks = max_tokens // block_tokens
-        self._blocks: OrderedDict[tuple[int, ...], Block] = OrderedDict()
+    def __init__(self, max_tokens: int) -> None:
+        self._max_tokens = max_tokens
+        self._states: OrderedDict[tuple[Chunk, ...], State] = OrderedDict()
+        self._tokens = 0
 
     def __len__(self) -> int:
-        return len(self._blocks)
+        """Return the number of tokens kept."""
+        return self._tokens
 
-    def longest(self, tokens: Sequence[int]) -> list[Block]:
-        """Return the kept blocks that `tokens` begins with, in order.
-
-        The last token is always left to compute, since its logits are wanted.
-        """
-        found: list[Block] = []
-        for key in self._keys(tokens[:-1]):
-            block = self._blocks.get(key)
-            if block is None:
+    def longest(self, chunks: Sequence[Chunk]) -> list[State]:
+        """Return the states of the first chunks, as far as they are kept."""
+        found: list[State] = []
+        for end in range(1, len(chunks) + 1):
+            state = self._states.get(tuple(chunks[:end]))
+            if state is None:
                 break
-            found.append(block)
-        self.touch(tokens)
+            found.append(state)
         return found
 
-    def touch(self, tokens: Sequence[int]) -> None:
-        """Count the kept blocks that `tokens` begins with as used just now.
-
-        The first block is counted last: it serves most prompts, and no later block can be found without it.
-        """
-        for key in reversed(self._keys(tokens)):
-            if key in self._blocks:
-                self._blocks.move_to_end(key)
-
-    def put(self, tokens: Sequence[int], block: Block) -> None:
-        """Keep the last block of `tokens`, whose number is a multiple of the block's."""
-        if len(tokens) > self._max_blocks * self.block_tokens:
+    def put(self, chunks: Sequence[Chunk], state: State) -> None:
+        """Keep the state of the last of `chunks`; a prompt that is too long to be kept whole is kept up to here."""
+        if sum(map(len, chunks)) > self._max_tokens:
             return
-        self._blocks[tuple(tokens)] = block
-        while len(self._blocks) > self._max_blocks:
-            self._blocks.popitem(last=False)
+        key = tuple(chunks)
+        self._tokens += 0 if key in self._states else len(chunks[-1])
+        self._states[key] = state
+        while self._tokens > self._max_tokens:
+            dropped, _ = self._states.popitem(last=False)
+            self._tokens -= len(dropped[-1])
+
+    def touch(self, chunks: Sequence[Chunk]) -> None:
+        """Count the kept chunks that a prompt begins with as used just now.
+
+        The first chunk is counted last: it serves most prompts, and no later one can be found without it.
+        """
+        for end in range(len(chunks), 0, -1):
+            if tuple(chunks[:end]) in self._states:
+                self._states.move_to_end(tuple(chunks[:end]))
 
     def clear(self) -> None:
         """Forget everything."""
-        self._blocks.clear()
-
-    def _keys(self, tokens: Sequence[int]) -> list[tuple[int, ...]]:
-        size = self.block_tokens
-        return [tuple(tokens[:end]) for end in range(size, len(tokens) + 1, size)]
+        self._states.clear()
+        self._tokens = 0

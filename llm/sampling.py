@@ -8,7 +8,6 @@ from elysia_chat.llm.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import LogitsProcessorList
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,14 @@ class Sampler:
 
     def __init__(self, sampling: Sampling, device: "torch.device") -> None:
         import torch
+        from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor, TopPLogitsWarper
 
-        self._greedy = sampling.temperature == 0
-        self._processors = _processors(sampling)
+        self._sampling = sampling
+        self._penalty, self._nucleus = LogitsProcessorList(), LogitsProcessorList()
+        if sampling.repetition_penalty != 1.0:
+            self._penalty.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+        if sampling.top_p < 1.0:
+            self._nucleus.append(TopPLogitsWarper(sampling.top_p))
         self._generator = torch.Generator(device)
         if sampling.seed is None:
             self._generator.seed()
@@ -70,29 +74,14 @@ class Sampler:
             msg = "The model computes no numbers (NaN): its weights are damaged, or model.dtype=float32 is needed."
             raise ModelError(msg)
         so_far = torch.tensor([list(answer)], dtype=torch.long, device=logits.device)
-        scores = self._processors(so_far, logits.float())
-        if self._greedy:
+        scores = self._penalty(so_far, logits.float())
+        if self._sampling.temperature == 0:
             return int(scores.argmax(dim=-1))
-        return int(torch.multinomial(scores.softmax(dim=-1), 1, generator=self._generator))
-
-
-def _processors(sampling: Sampling) -> "LogitsProcessorList":
-    from transformers import (
-        LogitsProcessorList,
-        RepetitionPenaltyLogitsProcessor,
-        TemperatureLogitsWarper,
-        TopKLogitsWarper,
-        TopPLogitsWarper,
-    )
-
-    processors = LogitsProcessorList()
-    if sampling.repetition_penalty != 1.0:
-        processors.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
-    if sampling.temperature > 0:
-        if sampling.temperature != 1.0:
-            processors.append(TemperatureLogitsWarper(sampling.temperature))
-        if sampling.top_k > 0:
-            processors.append(TopKLogitsWarper(sampling.top_k))
-        if sampling.top_p < 1.0:
-            processors.append(TopPLogitsWarper(sampling.top_p))
-    return processors
+        scores = scores / self._sampling.temperature
+        candidates = None
+        if 0 < self._sampling.top_k < scores.shape[-1]:
+            # Before top_p, which sorts what it is given: a quarter of a small model's time with all 262,144 words.
+            scores, candidates = scores.topk(self._sampling.top_k, dim=-1)
+        scores = self._nucleus(so_far, scores)
+        chosen = int(torch.multinomial(scores.softmax(dim=-1), 1, generator=self._generator))
+        return chosen if candidates is None else int(candidates[0, chosen])

@@ -1,6 +1,7 @@
 """A LangChain chat model over any causal language model of transformers."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -85,7 +86,7 @@ class TransformersChatModel(BaseChatModel):
         """Prepare prompt and queue."""
         super().model_post_init(context)
         self._prompt = ChatPrompt(self.engine.tokenizer)
-        self._queue = GenerationQueue("generation", self._prepare_thread)
+        self._queue = GenerationQueue("generation", partial(_use_threads, self.threads))
 
     @property
     def context_tokens(self) -> int | None:
@@ -176,7 +177,7 @@ class TransformersChatModel(BaseChatModel):
         sampling = self._sampling(stop, overrides)
 
         def work(stopped: Stopped) -> Iterator[Piece | Ended]:
-            return self.engine.answer(self._prompt.tokens(messages), sampling, stopped)
+            return self.engine.answer(self._prompt.chunks(messages), sampling, stopped)
 
         return work
 
@@ -203,8 +204,9 @@ class TransformersChatModel(BaseChatModel):
         message = AIMessageChunk(content="", usage_metadata=usage, response_metadata=metadata, chunk_position="last")
         return ChatGenerationChunk(message=message)
 
-    def _prepare_thread(self) -> None:
-        if self.threads is not None:
-            import torch
 
-            torch.set_num_threads(self.threads)
+def _use_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)

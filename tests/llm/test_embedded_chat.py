@@ -9,7 +9,6 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from elysia_chat.configs.settings import GenerationSettings, ModelSettings
 from elysia_chat.llm.build import build_chat_model
 from elysia_chat.llm.engine import Engine
-from elysia_chat.llm.generation_queue import never
 from elysia_chat.llm.transformers_chat import TransformersChatModel
 
 pytestmark = pytest.mark.weights
@@ -31,30 +30,28 @@ def chat() -> Iterator[TransformersChatModel]:
 
 def test_reuse_equals_no_reuse_beyond_the_window(chat: TransformersChatModel):
     messages = [SystemMessage(PERSONA), HumanMessage(f"{LORE}\nWho lives there?")]
-    prompt = chat._prompt.tokens(messages)
+    chunks = chat.engine.chunks(chat._prompt.chunks(messages), 2000)
+    prompt = [token for chunk in chunks for token in chunk]
     model, tokenizer = chat.engine.model, chat.engine.tokenizer
-    assert len(prompt) > model.config.sliding_window + 128
+    assert len(prompt) > model.config.sliding_window + len(chunks[0])
     chat.engine.prefixes.clear()
-    first = chat.invoke([SystemMessage(PERSONA), HumanMessage("Hello!")])
-    assert first.usage_metadata is not None
-    second = chat.invoke(messages)
-    assert second.usage_metadata is not None
-    assert second.usage_metadata["input_token_details"]["cache_read"] >= 128
+    chat.invoke([SystemMessage(PERSONA), HumanMessage("Hello!")])
+    answer = chat.invoke(messages)
+    assert answer.usage_metadata is not None
+    assert answer.usage_metadata["input_token_details"]["cache_read"] == len(chunks[0]) > 100
+    cold = Engine(model, tokenizer)
     with torch.inference_mode():
         whole = model(torch.tensor([prompt])).logits[0, -1]
         generated = model.generate(torch.tensor([prompt]), max_new_tokens=8, do_sample=False)
-        rows = []
-        for _ in range(2):
-            cache, reused = chat.engine._start(prompt)
-            rows.append(chat.engine._prefill(prompt, reused, 128, cache, never))
-        cold = Engine(model, tokenizer)
-        cache, reused = cold._start(prompt)
-        rows.append(cold._prefill(prompt, reused, 128, cache, never))
-    assert reused == 0
-    assert torch.equal(rows[0], rows[1])
-    assert torch.equal(rows[0], rows[2])
-    assert torch.allclose(rows[0][0], whole, rtol=1e-5, atol=1e-5 * float(whole.abs().max()))
-    assert second.text == tokenizer.decode(generated[0, len(prompt) :], skip_special_tokens=True)
+        cache, known = chat.engine.start(chunks)
+        reusing = chat.engine.prefill(chunks, known, cache)
+        alone = cold.prefill(chunks, 0, cold.start(chunks)[0])
+    assert known > 0
+    assert reusing is not None
+    assert alone is not None
+    assert torch.equal(reusing, alone)
+    assert torch.allclose(reusing[0], whole, rtol=1e-5, atol=1e-5 * float(whole.abs().max()))
+    assert answer.text == tokenizer.decode(generated[0, len(prompt) :], skip_special_tokens=True)
 
 
 def test_a_control_token_in_a_message_is_only_text(chat: TransformersChatModel):

@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
 from elysia_chat.llm.chat_prompt import ChatPrompt
 from elysia_chat.llm.engine import Ended, Engine, Piece
 from elysia_chat.llm.errors import ModelError, ModelLoadError, PromptTooLongError
-from elysia_chat.llm.generation_queue import never
 from elysia_chat.llm.sampling import Sampling
 
 from . import tiny
@@ -19,16 +18,21 @@ def ids(text: str) -> list[int]:
     return tiny.tokenizer()(text, add_special_tokens=False).input_ids
 
 
+def pieces(prompt: list[int]) -> list[tuple[int, ...]]:
+    """Chunks of eight tokens."""
+    return [tuple(prompt[begin : begin + 8]) for begin in range(0, len(prompt), 8)]
+
+
 def answer(engine: Engine, prompt: list[int], sampling: Sampling = PLAIN) -> tuple[str, Ended]:
-    *pieces, ended = engine.answer(prompt, sampling)
+    *texts, ended = engine.answer(pieces(prompt), sampling)
     assert isinstance(ended, Ended)
-    return "".join(piece.text for piece in pieces if isinstance(piece, Piece)), ended
+    return "".join(piece.text for piece in texts if isinstance(piece, Piece)), ended
 
 
 def prompt_logits(engine: Engine, prompt: list[int]) -> torch.Tensor:
     with torch.inference_mode():
-        cache, reused = engine._start(prompt)
-        logits = engine._prefill(prompt, reused, engine.prefixes.block_tokens, cache, never)
+        cache, known = engine.start(pieces(prompt))
+        logits = engine.prefill(pieces(prompt), known, cache)
     assert logits is not None
     return logits[0]
 
@@ -37,7 +41,7 @@ LONG = ids("The Elysian Realm lies beyond the sea of stars, and 爱莉希雅 wai
 
 
 @pytest.mark.parametrize("length", [3, 8, 9, tiny.WINDOW, tiny.WINDOW + 1, 100, len(LONG)])
-def test_logits_in_blocks_equal_those_of_the_whole_prompt(length: int):
+def test_logits_in_chunks_equal_those_of_the_whole_prompt(length: int):
     with torch.inference_mode():
         expected = tiny.shared_model()(torch.tensor([LONG[:length]])).logits[0, -1]
     assert torch.allclose(prompt_logits(tiny.engine(), LONG[:length]), expected, rtol=0, atol=1e-5)
@@ -47,13 +51,13 @@ def test_logits_in_blocks_equal_those_of_the_whole_prompt(length: int):
 def test_reuse_changes_no_bit_beyond_the_sliding_window(dtype: torch.dtype):
     """Cropping a sliding layer's own cache cannot give back what fell out of the window; these layers keep all."""
     model = tiny.model().to(dtype)
-    warm = Engine(model, tiny.tokenizer(), block_tokens=8)
+    warm = Engine(model, tiny.tokenizer())
     other = [*LONG[:70], *ids("something else entirely, longer than the window")]
     prompt_logits(warm, LONG)
     for prompt in (LONG, other, LONG[:40], other):
-        cold = Engine(model, tiny.tokenizer(), block_tokens=8)
-        _cache, reused = warm._start(prompt)
-        assert reused >= 40 - 8
+        cold = Engine(model, tiny.tokenizer())
+        _cache, known = warm.start(pieces(prompt))
+        assert known >= 4
         assert torch.equal(prompt_logits(warm, prompt), prompt_logits(cold, prompt))
 
 
@@ -84,7 +88,7 @@ def test_the_shared_beginning_outlives_what_followed_it():
     persona = LONG[:24]
     for number in range(10):
         _, ended = answer(engine, persona + ids(f"{number}" * 24))
-        assert len(engine.prefixes) <= 8
+        assert len(engine.prefixes) <= 64
         assert ended.reused_tokens == (24 if number else 0)
 
 
@@ -95,7 +99,7 @@ def test_no_memory_for_beginnings_means_none_is_kept():
     assert (len(engine.prefixes), ended.reused_tokens, second) == (0, 0, first)
 
 
-def test_a_model_with_recurrent_layers_is_never_cut_into_blocks():
+def test_a_model_with_recurrent_layers_is_never_cut_into_chunks():
     from transformers import JambaConfig, JambaForCausalLM
 
     torch.manual_seed(0)
@@ -105,7 +109,7 @@ def test_a_model_with_recurrent_layers_is_never_cut_into_blocks():
         mamba_d_state=4, mamba_dt_rank=4, use_mamba_kernels=False, eos_token_id=1,
     )  # fmt: skip
     model = JambaForCausalLM(config).eval()
-    engine = Engine(model, tiny.tokenizer(), block_tokens=8)
+    engine = Engine(model, tiny.tokenizer())
     expected = model.generate(torch.tensor([LONG[:40]]), max_new_tokens=8, do_sample=False)
     for _ in range(2):
         tokens = answer(engine, LONG[:40], Sampling(max_new_tokens=8, repetition_penalty=1.0))
@@ -130,13 +134,13 @@ def test_rope_that_changes_with_the_length_is_reused_only_below_its_change():
         vocab_size=len(tiny.tokenizer()), hidden_size=16, intermediate_size=16, num_hidden_layers=2,
         num_attention_heads=2, max_position_embeddings=512, rope_parameters=longrope, eos_token_id=1,
     )  # fmt: skip
-    engine = Engine(LlamaForCausalLM(config).eval(), tiny.tokenizer(), block_tokens=8)
+    engine = Engine(LlamaForCausalLM(config).eval(), tiny.tokenizer())
     short = Sampling(max_new_tokens=4)
     answer(engine, LONG[:40], short)
     assert answer(engine, LONG[:40], short)[1].reused_tokens == 32
     long, ended = answer(engine, LONG[:100], short)
     assert ended.reused_tokens == 0
-    fresh = Engine(engine.model, tiny.tokenizer(), block_tokens=8)
+    fresh = Engine(engine.model, tiny.tokenizer())
     assert answer(fresh, LONG[:100], short)[0] == long
 
 
@@ -206,6 +210,38 @@ class TestPrompt:
         one, two = (prompt.tokens([SystemMessage("You are Elysia."), HumanMessage(text)]) for text in ("hi", "yo"))
         shared = next(place for place, pair in enumerate(zip(one, two, strict=True)) if pair[0] != pair[1])
         assert tiny.tokenizer().decode(one[:shared]).endswith("<start_of_turn>user\n")
+
+    def test_chunks_end_where_prompts_of_a_conversation_part(self):
+        prompt = ChatPrompt(tiny.tokenizer())
+        persona, long = SystemMessage("You are Elysia, the pink fairy of the realm."), "a long answer " * 25
+        talk = [
+            persona,
+            HumanMessage("hi"),
+            AIMessage(long),
+            HumanMessage("and?"),
+            AIMessage("short"),
+            HumanMessage("x"),
+        ]
+        chunks = prompt.chunks(talk)
+        assert [token for chunk in chunks for token in chunk] == prompt.tokens(talk)
+        ends = ["realm.<end_of_turn>\n", "answer<end_of_turn>\n", "<start_of_turn>model\n"]
+        assert len(chunks) == len(ends)
+        assert all(tiny.tokenizer().decode(chunk).endswith(end) for chunk, end in zip(chunks, ends, strict=True))
+        assert prompt.chunks([*talk[:3], HumanMessage("other")])[:2] == chunks[:2]
+        assert len(prompt.chunks([SystemMessage("Hi."), HumanMessage("x")])) == 1
+        assert len(prompt.chunks([HumanMessage("x")])) == 1
+
+    def test_a_template_that_mixes_messages_gives_one_chunk(self):
+        from copy import deepcopy
+
+        tokenizer = deepcopy(tiny.tokenizer())
+        tokenizer.chat_template = (
+            "{% if messages | length == 1 %}{{ raise_exception('alone') }}{% endif %}"
+            "{{ messages[1].content }}{{ messages[0].content }}"
+        )
+        prompt = ChatPrompt(tokenizer)
+        messages = [SystemMessage("s" * 99), HumanMessage("u"), AIMessage("a" * 999), HumanMessage("u")]
+        assert prompt.chunks(messages) == [prompt.tokens(messages)]
 
     def test_what_the_model_does_not_take_is_told(self):
         from langchain_core.messages import ToolMessage

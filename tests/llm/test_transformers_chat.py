@@ -1,13 +1,15 @@
 """The model in this process: what the contract of all models cannot see."""
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
 from elysia_chat.llm.engine import Engine
 from elysia_chat.llm.errors import PromptTooLongError
@@ -36,7 +38,7 @@ class Forwards:
 def watched() -> tuple[TransformersChatModel, Forwards]:
     model = tiny.model()
     forwards = Forwards(model, 0.005)
-    engine = Engine(model, tiny.tokenizer(), block_tokens=8)
+    engine = Engine(model, tiny.tokenizer(), chunk_tokens=8)
     return TransformersChatModel(engine=engine, model_name="tiny", max_new_tokens=200), forwards
 
 
@@ -90,6 +92,16 @@ def test_one_thread_computes_whoever_asks(watched: tuple[TransformersChatModel, 
     assert len(forwards.threads) == 1
 
 
+def test_a_model_that_nobody_holds_is_freed():
+    """The thread that computes once held the model, and with it its weights, until the process ended."""
+    made = tiny.model()
+    weights = weakref.ref(made)
+    TransformersChatModel(engine=Engine(made, tiny.tokenizer()), model_name="tiny").invoke("hi", max_new_tokens=2)
+    del made
+    gc.collect()
+    assert weights() is None
+
+
 def test_the_threads_setting_holds_in_the_thread_that_computes():
     seen: list[int] = []
     model = tiny.model()
@@ -119,6 +131,20 @@ def test_the_answer_does_not_depend_on_what_was_asked_before(watched: tuple[Tran
         answer = model.invoke(question, max_new_tokens=30)
         assert answer.text == fresh.invoke(question).text
     assert answer.usage_metadata["input_token_details"]["cache_read"] > 0  # type: ignore[index]
+
+
+def test_a_conversation_reuses_persona_and_earlier_turns():
+    persona = SystemMessage("You are Elysia, the pink fairy of the Elysian Realm.")
+    turns = [persona, HumanMessage("Who are you?"), AIMessage("I am Elysia, of course! " * 12)]
+    model = TransformersChatModel(engine=tiny.engine(), model_name="tiny", max_new_tokens=4)
+    read = []
+    for messages in ([persona, HumanMessage("Hi")], [*turns, HumanMessage("And?")], [*turns, HumanMessage("Why?")]):
+        usage = model.invoke(messages).usage_metadata
+        assert usage is not None
+        read.append(usage["input_token_details"]["cache_read"])
+    begun = len("model\n") + 1
+    system, history = (model.get_num_tokens_from_messages(part) - begun for part in ([persona], turns))
+    assert read == [0, system, history]
 
 
 def test_a_prompt_longer_than_the_context_is_told(watched: tuple[TransformersChatModel, Forwards]):

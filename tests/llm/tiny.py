@@ -82,7 +82,7 @@ def shared_model() -> Any:
 
 def engine(**changes: Any) -> Engine:
     """An engine over the shared model."""
-    return Engine(shared_model(), tokenizer(), **{"block_tokens": 8, "prefix_tokens": 512, **changes})
+    return Engine(shared_model(), tokenizer(), **{"prefix_tokens": 512, **changes})
 
 
 def save(folder: Path, made: Any = None) -> Path:
