@@ -29,6 +29,11 @@ def base_of(adapter: Path) -> str:
     return str(name)
 
 
+def public_name(name: str) -> str:
+    """Return a model's name without the folders of this machine."""
+    return Path(name).name if Path(name).exists() or Path(name).is_absolute() else name
+
+
 def trained_bits(adapter: Path) -> Bits:
     """Return whether an adapter was trained on 4-bit or on 16-bit weights, by the settings saved with it.
 

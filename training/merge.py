@@ -17,7 +17,7 @@ import torch
 
 from elysia_chat.llm.hardware import choose_device
 from elysia_chat.llm.loading import check_folder, find_folder, load_model
-from elysia_chat.training.adapters import Bits, attach, base_of, check_belongs, load_base, trained_bits
+from elysia_chat.training.adapters import Bits, attach, base_of, check_belongs, load_base, public_name, trained_bits
 from elysia_chat.training.folders import check_free, check_target, fresh_folder
 from elysia_chat.training.handover_errors import MergeError, writing_errors
 from elysia_chat.training.merge_difference import TEXTS, Difference, compare, encode_texts, measure
@@ -31,7 +31,7 @@ _SPARE_MEMORY = 0.6
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What was merged into what, where it lies, and how far it is from the adapter on its base."""
+    """What was merged into what (names, not places), and how far it is from the adapter on its base."""
 
     base: str
     adapter: str
@@ -121,9 +121,9 @@ def merge(
         difference = compare(before, measure(again, rows), exact)
         del again
         report = MergeReport(
-            base=name,
-            adapter=str(adapter),
-            output=str(output),
+            base=public_name(name),
+            adapter=adapter.resolve().name,
+            output=output.resolve().name,
             trained_bits=how,
             into=target,
             dtype=dtype,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from elysia_chat.training.adapters import public_name
 from elysia_chat.training.evaluate.files import Answers, PreparedPrompts
 from elysia_chat.training.evaluate.score import GOALS, reached, score
 from elysia_chat.training.evaluate.sweep import Sweep
@@ -61,8 +62,8 @@ def build_report(
         {
             "label": answers.label,
             "arm": arm,
-            "model": answers.model,
-            "adapter": answers.adapter,
+            "model": public_name(answers.model),
+            "adapter": None if answers.adapter is None else public_name(answers.adapter),
             "step": answers.step,
             "settings": answers.settings,
             "seconds": answers.seconds,
