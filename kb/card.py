@@ -120,6 +120,17 @@ class CharacterCard(BaseModel):
             refusals=tuple(fill(refusal) for refusal in texts.refusal),
         )
 
+    def check_languages(self, name: str) -> None:
+        """Check the texts of every language.
+
+        Raises:
+            CardError: they do not have the shape of `LanguageTexts`; the message calls the card by the name given.
+        """
+        try:
+            self._language_texts()
+        except ValidationError as error:
+            raise CardError(_explain(error, f"{name}, extensions.elysia_chat.languages,")) from error
+
     def to_json(self) -> str:
         """Return the card as JSON text, with the keys it came with, unknown ones included."""
         return json.dumps(self.model_dump(mode="json", exclude_unset=True), ensure_ascii=False, indent=2) + "\n"
@@ -133,10 +144,7 @@ class CharacterCard(BaseModel):
         languages = ours.get("languages") if isinstance(ours, dict) else None
         if not isinstance(languages, dict):
             return {}
-        try:
-            return {str(key): LanguageTexts.model_validate(value) for key, value in languages.items()}
-        except ValidationError as error:
-            raise CardError(_explain(error, "extensions.elysia_chat.languages")) from error
+        return {str(key): LanguageTexts.model_validate(value) for key, value in languages.items()}
 
     def _plain_prompt(self) -> str:
         if self.data.system_prompt:
@@ -177,13 +185,14 @@ def parse_card(content: bytes, name: str = "card") -> CharacterCard:
     if content.startswith(PNG_SIGNATURE):
         content = card_json_of_png(content, name)
     try:
-        raw = json.loads(content.decode("utf-8-sig"))
-        return _from_raw(raw, name)
+        card = _from_raw(json.loads(content.decode("utf-8-sig")), name)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         msg = f"{name} is not a character card: it holds no valid JSON ({error})."
         raise CardError(msg) from error
     except ValidationError as error:
         raise CardError(_explain(error, name)) from error
+    card.check_languages(name)
+    return card
 
 
 def fill_macros(text: str, char: str, user: str) -> str:

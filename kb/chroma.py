@@ -9,7 +9,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
 from elysia_chat.kb.chroma_errors import ChromaErrors
-from elysia_chat.kb.chroma_folder import acquire, release
+from elysia_chat.kb.chroma_folder import acquire, chroma_settings, release
 from elysia_chat.kb.chunk import Chunk
 from elysia_chat.kb.errors import IndexDamagedError
 from elysia_chat.kb.index_names import collection_name, collection_prefix, damaged_message
@@ -182,12 +182,11 @@ def open_server(
     """
     import chromadb
     import httpx
-    from chromadb.config import Settings
 
     server = f"{host}:{port}"
     with ChromaErrors(persona, server):
         _greet(f"http{'s' if ssl else ''}://{server}/api/v2/heartbeat")
-        client = chromadb.HttpClient(host=host, port=port, ssl=ssl, settings=Settings(anonymized_telemetry=False))
+        client = chromadb.HttpClient(host=host, port=port, ssl=ssl, settings=chroma_settings())
     sessions = _sessions(client)
     for session in sessions:
         session.timeout = httpx.Timeout(ANSWER_S)

@@ -18,6 +18,7 @@ from elysia_chat.kb.errors import IndexDamagedError, IndexInUseError
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
+    from chromadb.config import Settings
 
 LOCK_NAME = "owner.lock"
 LOCK_WAIT_S = 3.0
@@ -69,6 +70,13 @@ def release(folder: Path) -> None:
             opened.lock.release()
 
 
+def chroma_settings(**fixed: str) -> "Settings":
+    """Return Chroma's settings without telemetry, and without a `.env` that happens to lie in the current folder."""
+    from chromadb.config import Settings
+
+    return Settings(_env_file=None, anonymized_telemetry=False, allow_reset=False, **fixed)
+
+
 @contextmanager
 def exclusive(folder: Path, persona: str) -> Iterator[None]:
     """Hold an index folder that nobody has open, this process included.
@@ -103,11 +111,11 @@ def _lock(folder: Path, persona: str) -> FileLock:
 
 def _persistent_client(path: Path, persona: str) -> "ClientAPI":
     import chromadb
-    from chromadb.config import Settings
 
+    settings = chroma_settings(chroma_api_impl="chromadb.api.rust.RustBindingsAPI")
     try:
         with ChromaErrors(persona):
-            return chromadb.PersistentClient(path=str(path), settings=Settings(anonymized_telemetry=False))
+            return chromadb.PersistentClient(path=str(path), settings=settings)
     except IndexDamagedError:
         _forget(str(path))
         raise

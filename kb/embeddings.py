@@ -141,9 +141,6 @@ def embedding_fingerprint(settings: "EmbeddingSettings") -> str:
 
     Vectors of two models can be compared only when these are equal. The weights of a local folder count by their
     sizes and by samples of their bytes.
-
-    Raises:
-        EmbeddingModelError: the embedded model's package is missing.
     """
     if settings.name == HASH:
         from elysia_chat.kb.fakes import HashEmbeddings

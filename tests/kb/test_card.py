@@ -171,7 +171,7 @@ def test_a_missing_file_is_told(tmp_path: Path):
 def test_languages_of_the_wrong_shape_are_told():
     raw = {**V3, "data": {**V3["data"], "extensions": {"elysia_chat": {"languages": {"zh": {"examples": 1}}}}}}
     with pytest.raises(CardError, match="examples"):
-        parse_card(as_bytes(raw)).localized("zh")
+        parse_card(as_bytes(raw))
 
 
 def test_only_a_png_takes_a_card():

@@ -218,6 +218,17 @@ def test_an_index_that_is_open_is_not_discarded(folder_kb: KnowledgeBase):
     discard_index("nobody")
 
 
+def test_a_foreign_env_file_and_environment_change_nothing(chunks: list[Chunk], tmp_path, monkeypatch):
+    """Chroma reads `.env` from the current folder: another project's could make a server's client of it."""
+    (tmp_path / ".env").write_text("CHROMA_API_IMPL=chromadb.api.fastapi.FastAPI\nALLOW_RESET=true\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHROMA_API_IMPL", "chromadb.api.fastapi.FastAPI")
+    kb = open_knowledge_base("eden", HashEmbeddings(), "hash", StoreSettings())
+    kb.write(chunks)
+    assert kb.count() == len(chunks)
+    kb.close()
+
+
 def test_personas_do_not_share_collections():
     names = {collection_name(name, "e5") for name in ("爱莉希雅", "伊甸", "a-b", "a_b", "A b", "a" * 90, "a" * 91)}
     assert len(names) == 7
