@@ -1,4 +1,4 @@
-"""Batches of examples of similar length under a budget of tokens, padded on the left."""
+"""Batches of examples of similar length under a budget of tokens."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elysia_chat.training.tokens import Encoded
+from elysia_chat.training.tokens import IGNORED, Encoded
 
 if TYPE_CHECKING:
     import torch
-
-IGNORED = -100
-
 
 class TokenBudgetSampler:
     """Yields lists of indices; a batch of n examples of at most m tokens has n * m <= budget.
@@ -61,30 +58,25 @@ class TokenBudgetSampler:
         return [batches[index] for index in mixed[:kept]]
 
 
-def collate(items: Sequence[Encoded], pad: int) -> dict[str, "torch.Tensor"]:
-    """Pad a batch on the left, so that all answers end at the last position.
+def collate(items: Sequence[Encoded], pad: int, multiple: int = 16) -> dict[str, "torch.Tensor"]:
+    """Pad a batch on the right.
 
     Returns:
-        input_ids, attention_mask: (batch, length); labels: (batch, width), the last `width` positions, where `width` is
-        the length of the longest answer, and -100 where a position belongs to a prompt.
+        input_ids, position_ids, segments (-1 where padded) and labels, each (batch, length) and int64; the length is
+        a multiple of `multiple`. A label is the token that follows its position.
     """
     import torch
 
-    length = max(len(item.ids) for item in items)
-    width = max(len(item.ids) - item.prompt for item in items)
-    ids = np.full((len(items), length), pad, dtype=np.int64)
-    mask = np.zeros((len(items), length), dtype=np.int64)
-    labels = np.full((len(items), width), IGNORED, dtype=np.int64)
-    for row, item in enumerate(items):
-        ids[row, length - len(item.ids) :] = item.ids
-        mask[row, length - len(item.ids) :] = 1
-        answer = item.ids[item.prompt :]
-        labels[row, width - len(answer) :] = answer
-    return {
-        "input_ids": torch.from_numpy(ids),
-        "attention_mask": torch.from_numpy(mask),
-        "labels": torch.from_numpy(labels),
-    }
+    length = -(-max(len(item.ids) for item in items) // multiple) * multiple
+    fields = {"input_ids": ("ids", pad), "position_ids": ("position", 0), "segments": ("segment", -1), "labels": ("target", IGNORED)}
+    batch = {}
+    for name, (field, empty) in fields.items():
+        rows = np.full((len(items), length), empty, dtype=np.int64)
+        for row, item in enumerate(items):
+            values = getattr(item, field)
+            rows[row, : len(values)] = values
+        batch[name] = torch.from_numpy(rows)
+    return batch
 
 
 class EncodedDataset:

@@ -57,6 +57,7 @@ def run_training(preset: Preset, out: Path, *, resume: bool = False, base: Path 
         CheckpointError: there is nothing to resume from.
     """
     import torch
+    from peft.helpers import disable_input_dtype_casting
 
     torch.manual_seed(preset.train.seed)
     ensure_dir(out)
@@ -65,8 +66,6 @@ def run_training(preset: Preset, out: Path, *, resume: bool = False, base: Path 
     tokenizer, model = load_base(folder, preset, device)
     encoded, left_out, digest = _data(preset, tokenizer)
     model = add_adapter(model, preset)
-    if preset.train.seconds:
-        encoded = fit_to_time(model, encoded, preset, _pad(tokenizer))
     if not encoded:
         msg = f"The data file {preset.data.train} has no example of at most {preset.data.max_tokens} tokens."
         raise PresetError(msg)
@@ -76,15 +75,18 @@ def run_training(preset: Preset, out: Path, *, resume: bool = False, base: Path 
         msg = f"There is no checkpoint to resume from in {out}."
         raise CheckpointError(msg)
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with disable_input_dtype_casting(model):
+        # Autocast chooses the type of each product; casting every input to the adapter's float32 first costs a third.
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
     scores = evaluation.answer(trainer.state.global_step) if evaluation else {}
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
-    adapter = save_adapter(trainer.model, tokenizer, out / ADAPTER)
+    adapter = save_adapter(trainer.model, out / ADAPTER, base_name(preset))
     facts = {
-        "base": preset.model.name, "data_sha256": digest, "examples": len(encoded), "left_out": left_out,
+        "base": preset.model.name, "data_sha256": digest, "examples": sum(item.examples for item in encoded),
+        "sequences": len(encoded), "left_out": left_out,
         "tokens": int(lengths(encoded).sum()), "steps": trainer.state.global_step, "skipped_steps": guard.skipped,
-        "seconds": round(seconds, 1), "device": str(device), "loss": _last_loss(history), "scores": scores,
+        "seconds": round(seconds, 1), "epochs": round(float(trainer.state.epoch or 0), 3), "device": str(device), "loss": _last_loss(history), "scores": scores,
         "versions": _versions(),
     }  # fmt: skip
     _write_results(adapter, out, preset, facts, history)
@@ -116,6 +118,11 @@ def base_folder(name: str) -> Path:
 
         return embedded_model_folder()
     return Path(name)
+
+
+def base_name(preset: Preset) -> str:
+    """Return what the adapter calls its base model: a name, no path of this machine."""
+    return "gemma-3-270m" if preset.model.name == "embedded" else Path(preset.model.name).name
 
 
 def load_base(folder: Path, preset: Preset, device: Any) -> tuple[Any, Any]:
@@ -175,42 +182,10 @@ def add_adapter(model: Any, preset: Preset) -> Any:
     for parameter in tuned.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.float32)
+    if preset.train.compile:
+        for layer in model.get_decoder().layers:
+            layer.compile(dynamic=True)
     return tuned
-
-
-def fit_to_time(model: Any, encoded: list[Encoded], preset: Preset, pad: int) -> list[Encoded]:
-    """Measure the speed on a few batches and keep as many examples as fit into `train.seconds`."""
-    import torch
-
-    from elysia_chat.training.batches import TokenBudgetSampler, collate
-    from elysia_chat.training.trainer import answer_loss
-
-    sampler = TokenBudgetSampler(lengths(encoded), preset.train.batch_tokens, preset.train.seed)
-    batches = list(sampler)[:12]
-    device = next(model.parameters()).device
-    started, tokens = time.monotonic(), 0
-    for number, indices in enumerate(batches):
-        if number == 2:
-            _synchronise(device)
-            started = time.monotonic()
-        batch = {key: value.to(device) for key, value in collate([encoded[index] for index in indices], pad).items()}
-        with torch.autocast(device.type, torch.bfloat16):
-            answer_loss(model, batch).backward()
-        model.zero_grad(set_to_none=True)
-        tokens += sum(len(encoded[index].ids) for index in indices) if number >= 2 else 0
-    _synchronise(device)
-    speed = tokens / max(1e-6, time.monotonic() - started)
-    budget = speed * preset.train.seconds / max(preset.train.epochs, 1e-6) * 0.95
-    kept = int((lengths(encoded).cumsum() <= budget).sum()) or 1
-    _log.info("%.0f tokens a second: training on %d of %d examples.", speed, kept, len(encoded))
-    return encoded[:kept]
-
-
-def _synchronise(device: Any) -> None:
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def newest_checkpoint(out: Path) -> Path | None:
@@ -226,7 +201,7 @@ def newest_checkpoint(out: Path) -> Path | None:
     )
 
 
-def save_adapter(model: Any, tokenizer: Any, folder: Path) -> Path:
+def save_adapter(model: Any, folder: Path, base: str) -> Path:
     """Write the adapter in bfloat16, into a folder that appears whole or not at all."""
     import shutil
 
@@ -234,27 +209,27 @@ def save_adapter(model: Any, tokenizer: Any, folder: Path) -> Path:
 
     partial = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
-    state = {name: value for name, value in model.state_dict().items() if "lora_" in name}
     from peft import get_peft_model_state_dict
 
     state = {
         name: value.detach().to("cpu", torch.bfloat16).contiguous()
         for name, value in get_peft_model_state_dict(model).items()
     }
-    model.save_pretrained(str(partial), state_dict=None, safe_serialization=True)
+    model.save_pretrained(str(partial))
     from safetensors.torch import save_file
 
     save_file(state, str(partial / "adapter_model.safetensors"), metadata={"format": "pt"})
-    _plain_config(partial / "adapter_config.json")
+    _plain_config(partial / "adapter_config.json", base)
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
     return folder
 
 
-def _plain_config(path: Path) -> None:
-    """Take the machine's own path of the base out of the adapter's configuration."""
+def _plain_config(path: Path, base: str) -> None:
+    """Name the base model in the adapter's configuration, in place of this machine's path to it."""
     config = json.loads(path.read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = Path(str(config.get("base_model_name_or_path") or "")).name
+    config["base_model_name_or_path"] = base
+    config["target_modules"] = sorted(config["target_modules"])
     config["inference_mode"] = True
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     (path.parent / "README.md").unlink(missing_ok=True)
@@ -280,7 +255,6 @@ def _pad(tokenizer: Any) -> int:
 def _trainer(preset: Preset, out: Path, model: Any, tokenizer: Any, encoded: list[Encoded]) -> tuple[Any, Any, Any]:
     import torch
     from transformers import TrainingArguments
-    from transformers.trainer_utils import SchedulerType
 
     from elysia_chat.training.evaluation import PromptCallback
     from elysia_chat.training.trainer import AnswerTrainer, FiniteGuard
@@ -289,9 +263,6 @@ def _trainer(preset: Preset, out: Path, model: Any, tokenizer: Any, encoded: lis
     arguments = TrainingArguments(
         output_dir=str(out),
         learning_rate=train.learning_rate,
-        lr_scheduler_type=SchedulerType.COSINE_WITH_MIN_LR,
-        lr_scheduler_kwargs={"min_lr_rate": train.end_share},
-        warmup_steps=train.warmup_share,
         gradient_accumulation_steps=train.accumulation,
         num_train_epochs=train.epochs,
         max_steps=train.max_steps or -1,
@@ -318,9 +289,7 @@ def _trainer(preset: Preset, out: Path, model: Any, tokenizer: Any, encoded: lis
     guard = FiniteGuard(train.non_finite_patience)
     evaluation = PromptCallback(preset.evaluate, model, tokenizer, out / ANSWERS) if preset.evaluate.prompts else None
     callbacks: list[Any] = [guard, *([evaluation] if evaluation else [])]
-    trainer = AnswerTrainer(
-        model, arguments, encoded=encoded, budget=train.batch_tokens, pad=_pad(tokenizer), callbacks=callbacks
-    )
+    trainer = AnswerTrainer(model, arguments, encoded=encoded, part=train, pad=_pad(tokenizer), callbacks=callbacks)
     return trainer, guard, evaluation
 
 
@@ -345,7 +314,10 @@ def _versions() -> dict[str, str]:
 def _write_results(
     adapter: Path, out: Path, preset: Preset, facts: dict[str, Any], history: list[dict[str, Any]]
 ) -> None:
-    settings = yaml.safe_dump(json.loads(json.dumps(preset.to_dict())), allow_unicode=True, sort_keys=False)
+    resolved = json.loads(json.dumps(preset.to_dict()))
+    for part, key in (("data", "train"), ("evaluate", "prompts"), ("model", "name")):
+        resolved[part][key] = Path(resolved[part][key]).name
+    settings = yaml.safe_dump(resolved, allow_unicode=True, sort_keys=False)
     for folder in (adapter, out):
         (folder / SETTINGS).write_text(settings, encoding="utf-8")
         (folder / RESULTS).write_text(json.dumps(facts, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -1,6 +1,8 @@
 """transformers' Trainer with the loss on the answer alone, batches under a token budget, and a guard of the numbers."""
 
 import logging
+import math
+import time
 from typing import Any
 
 import torch
@@ -9,9 +11,26 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from elysia_chat.training.batches import EncodedDataset, TokenBudgetSampler, collate
 from elysia_chat.training.errors import DivergedError
-from elysia_chat.training.tokens import Encoded, lengths
+from elysia_chat.training.presets import TrainPart
+from elysia_chat.training.tokens import IGNORED, Encoded, lengths
 
 _log = logging.getLogger(__name__)
+
+
+def attention_masks(segments: torch.Tensor, positions: torch.Tensor, window: int | None) -> torch.Tensor:
+    """Return which tokens see which, (batch, 1, length, length), bool.
+
+    A token sees itself, and of those before it the common beginning and its own segment; with a window only as far
+    back as that, by the positions that the tokens would have if their example stood by itself.
+    """
+    length = segments.shape[1]
+    order = torch.arange(length, device=segments.device)
+    before = order[None, :] <= order[:, None]
+    seen = (segments[:, None, :] == 0) | (segments[:, None, :] == segments[:, :, None])
+    mask = before[None] & seen
+    if window is not None:
+        mask &= positions[:, :, None] - positions[:, None, :] < window
+    return (mask | torch.eye(length, dtype=torch.bool, device=segments.device)[None])[:, None]
 
 
 def answer_loss(model: Any, inputs: dict[str, torch.Tensor], items: Any = None) -> torch.Tensor:
@@ -21,24 +40,65 @@ def answer_loss(model: Any, inputs: dict[str, torch.Tensor], items: Any = None) 
     whole prompt would take tens of gigabytes.
 
     Args:
-        model: a causal language model.
+        model: a causal language model, with or without an adapter.
         inputs: from `batches.collate`.
         items: number of answer tokens to divide by; unset: those of this batch.
 
     Returns:
         A scalar, float32.
     """
-    labels = inputs["labels"]
-    width = labels.shape[1]
-    logits = model(
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    segments, positions, labels = inputs["segments"], inputs["position_ids"], inputs["labels"]
+    kinds = set(getattr(base.config, "layer_types", None) or ["full_attention"])
+    window = getattr(base.config, "sliding_window", None)
+    masks = {
+        kind: attention_masks(segments, positions, window if kind == "sliding_attention" else None) for kind in kinds
+    }
+    hidden = base.get_decoder()(
         input_ids=inputs["input_ids"],
-        attention_mask=inputs["attention_mask"],
-        logits_to_keep=width + 1,
+        attention_mask=masks if "sliding_attention" in kinds else masks["full_attention"],
+        position_ids=positions,
         use_cache=False,
-    ).logits[:, -width - 1 : -1]
-    wanted = labels != -100
-    total = torch.nn.functional.cross_entropy(logits[wanted].float(), labels[wanted], reduction="sum")
+    ).last_hidden_state
+    wanted = labels != IGNORED
+    logits = base.get_output_embeddings()(hidden[wanted])
+    total = torch.nn.functional.cross_entropy(logits.float(), labels[wanted], reduction="sum")
     return total / (items if items is not None else wanted.sum())
+
+
+class Clock(TrainerCallback):
+    """Ends a run after so many seconds, with the learning rate brought down in time."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.started = 0.0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Start the clock."""
+        self.started = time.monotonic()
+
+    def share(self) -> float:
+        """Return how much of the time has passed, from 0 to 1."""
+        return min(1.0, (time.monotonic() - self.started) / self.seconds) if self.started else 0.0
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Stop when the time is over."""
+        if self.share() >= 1.0:
+            control.should_training_stop = True
+
+
+def cosine(optimizer: Any, steps: int, warmup: int, end_share: float, clock: Clock | None) -> Any:
+    """Return a schedule: linear warm-up, then a cosine over the steps, or over the time where that runs out first."""
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        done = (step - warmup) / max(1, steps - warmup)
+        if clock is not None:
+            done = max(done, clock.share())
+        return end_share + (1 - end_share) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 class FiniteGuard(TrainerCallback):
@@ -74,25 +134,36 @@ class FiniteGuard(TrainerCallback):
 
 
 class AnswerTrainer(Trainer):
-    """Trains on answers; see `answer_loss` and `TokenBudgetSampler`."""
+    """Trains on answers; see `answer_loss`, `TokenBudgetSampler` and `cosine`."""
 
-    def __init__(self, *args: Any, encoded: list[Encoded], budget: int, pad: int, **kwargs: Any) -> None:
-        self._encoded, self._budget, self._pad = encoded, budget, pad
-        super().__init__(*args, train_dataset=EncodedDataset(encoded), **kwargs)
+    def __init__(self, *args: Any, encoded: list[Encoded], part: TrainPart, pad: int, **kwargs: Any) -> None:
+        self._encoded, self._part, self._pad = encoded, part, pad
+        self._clock = Clock(part.seconds) if part.seconds else None
+        callbacks = [*kwargs.pop("callbacks", []), *([self._clock] if self._clock else [])]
+        super().__init__(*args, train_dataset=EncodedDataset(encoded), callbacks=callbacks, **kwargs)
         self.model_accepts_loss_kwargs = True
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:  # noqa: ARG002, FBT001, FBT002
+    ) -> Any:
         """Compute the loss of the answers."""
-        items = num_items_in_batch
-        if items is not None and self.args.world_size > 1:
-            items = items / self.args.world_size
-        return answer_loss(model, inputs, items)
+        # accelerate wraps the forward of the whole model in autocast, and here its decoder is called by itself.
+        with torch.autocast(inputs["input_ids"].device.type, torch.bfloat16, enabled=self.args.bf16):
+            return answer_loss(model, inputs, num_items_in_batch)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Create the schedule of the learning rate."""
+        if self.lr_scheduler is None:
+            warmup = max(1, round(self._part.warmup_share * num_training_steps))
+            if self._clock:
+                warmup = min(warmup, 100)
+            chosen = optimizer if optimizer is not None else self.optimizer
+            self.lr_scheduler = cosine(chosen, num_training_steps, warmup, self._part.end_share, self._clock)
+        return self.lr_scheduler
 
     def get_train_dataloader(self) -> Any:
         """Return batches of similar length."""
-        sampler = TokenBudgetSampler(lengths(self._encoded), self._budget, self.args.seed, self.args.world_size)
+        sampler = TokenBudgetSampler(lengths(self._encoded), self._part.batch_tokens, self.args.seed, self.args.world_size)
         pad = self._pad
         loader: DataLoader[Any] = DataLoader(
             self.train_dataset,  # type: ignore[arg-type]

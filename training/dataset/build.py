@@ -4,7 +4,8 @@ import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from itertools import chain, groupby, islice
 from pathlib import Path
 from random import Random
 
@@ -16,7 +17,7 @@ from elysia_chat.training.dataset.lexicon import template_file
 from elysia_chat.training.dataset.lore import lore_passages, lore_questions
 from elysia_chat.training.dataset.mixture import Material, Mix, make_unit
 from elysia_chat.training.dataset.reading import read_squad
-from elysia_chat.training.dataset.talk import read_dialogues
+from elysia_chat.training.dataset.talk import Dialogue, read_dialogues
 from elysia_chat.training.dataset.voice import Speaker, split
 from elysia_chat.training.errors import DatasetError
 
@@ -133,32 +134,38 @@ def _voice(persona: Persona, language: str) -> Speaker:
     return Speaker(card.name, card.system_prompt, language, style, tuple(refusals))
 
 
-def _dialogues(path: Path) -> Iterator:  # type: ignore[type-arg]
-    return iter(read_dialogues(path) if path.is_file() else ())
+def _dialogues(path: Path) -> list[Dialogue]:
+    return read_dialogues(path) if path.is_file() else []
 
 
 def _examples(material: Material, seed: str, size: int, processes: int) -> list[Example]:
     if not size:
         return []
-    found: list[Example] = []
-    seen: set[str] = set()
-    jobs = 0
+    groups: list[list[Example]] = []
+    seen: set[int] = set()
+    total = jobs = 0
+    local = processes <= 1
     with ProcessPoolExecutor(max(1, processes), initializer=_remember, initargs=(material,)) as pool:
-        while len(found) < size:
-            wave = [
-                [f"{seed}/{number}" for number in range(start, start + _UNITS_A_JOB)]
-                for start in range(jobs, jobs + _UNITS_A_JOB * 4 * max(1, processes), _UNITS_A_JOB)
-            ]
+        while total < size:
+            starts = range(jobs, jobs + _UNITS_A_JOB * 4 * max(1, processes), _UNITS_A_JOB)
+            wave = [[f"{seed}/{number}" for number in range(start, start + _UNITS_A_JOB)] for start in starts]
             jobs += _UNITS_A_JOB * len(wave)
-            made = pool.map(_job, wave) if processes > 1 else map(_local(material), wave)
+            made = (_units(material, seeds) for seeds in wave) if local else pool.map(_job, wave)
             for examples in made:
-                for example in examples:
-                    key = hashlib.sha256((json.dumps(list(example.messages), ensure_ascii=False)).encode()).hexdigest()
-                    if key not in seen:
-                        seen.add(key)
-                        found.append(example)
-    Random(seed).shuffle(found)
-    return found[:size]
+                for _, group in groupby(_fresh(examples, seen), key=lambda item: item.extra["group"]):
+                    groups.append(list(group))
+                    total += len(groups[-1])
+    Random(seed).shuffle(groups)
+    return list(islice(chain.from_iterable(groups), size))
+
+
+def _fresh(examples: list[Example], seen: set[int]) -> Iterator[Example]:
+    """Leave out prompts that were there before."""
+    for example in examples:
+        key = hash(tuple(message["content"] for message in example.messages))
+        if key not in seen:
+            seen.add(key)
+            yield example
 
 
 _MATERIAL: list[Material] = []
@@ -169,11 +176,11 @@ def _remember(material: Material) -> None:
 
 
 def _job(seeds: list[str]) -> list[Example]:
-    return [example for seed in seeds for example in make_unit(_MATERIAL[0], seed)]
+    return _units(_MATERIAL[0], seeds)
 
 
-def _local(material: Material):  # noqa: ANN202
-    return lambda seeds: [example for seed in seeds for example in make_unit(material, seed)]
+def _units(material: Material, seeds: list[str]) -> list[Example]:
+    return [example for seed in seeds for example in make_unit(material, seed)]
 
 
 def _write(path: Path, examples: list[Example]) -> str:
@@ -184,8 +191,3 @@ def _write(path: Path, examples: list[Example]) -> str:
             digest.update(line)
             file.write(line)
     return digest.hexdigest()
-
-
-def with_system(example: Example, system: str) -> Example:
-    """Return the example with another system message."""
-    return replace(example, messages=[{"role": "system", "content": system}, *example.messages[1:]])

@@ -95,7 +95,7 @@ def prompt_size(rng: Random) -> int:
     return rng.choices((1, 2, 3, 4, 5), weights=(5, 9, 18, 60, 8))[0]
 
 
-def _asked_name(rng: Random, entity: Entity, language: str, shown: Sequence[Passage], speaker: Speaker) -> str:
+def asked_name(rng: Random, entity: Entity, language: str, shown: Sequence[Passage]) -> str:
     """Choose the name to ask by: one that the passages show."""
     if entity.own:
         return "you" if rng.random() < 0.7 else entity.names[language]
@@ -113,7 +113,7 @@ def fact_question(rng: Random, world: World, pool: Sequence[Passage], speaker: S
     passage = rng.choice(with_facts)
     stated = rng.choice(passage.stated)
     fact, language = stated.fact, speaker.language
-    name = _asked_name(rng, fact.entity, language, [passage], speaker)
+    name = asked_name(rng, fact.entity, language, [passage])
     inverse = rng.random() < 0.22 and bool(fact.attribute.inverse[language]) and not fact.entity.own
     if inverse and (language != fact.entity.language or fact.value in fact.entity.name):
         inverse = False
@@ -123,7 +123,7 @@ def fact_question(rng: Random, world: World, pool: Sequence[Passage], speaker: S
     )
     if name != "you" and inverse and fact.entity.name not in passage.text + passage.title:
         return None
-    body = _answer_body(rng, stated, passage, language, name if not inverse else fact.entity.name)
+    body = answer_body(rng, stated, passage, language, name if not inverse else fact.entity.name)
     expected = fact.entity.name if inverse else fact.value
     if expected.casefold() not in body.casefold():
         body = restated(rng, stated, language, fact.entity.name)
@@ -132,7 +132,7 @@ def fact_question(rng: Random, world: World, pool: Sequence[Passage], speaker: S
     return Asked(question, affirm(rng, speaker, body, source), tuple(shown), fact.key, (expected,), source, "fact")
 
 
-def _answer_body(rng: Random, stated: Stated, passage: Passage, language: str, name: str) -> str:
+def answer_body(rng: Random, stated: Stated, passage: Passage, language: str, name: str) -> str:
     """Word the fact: copied from the passage, stated anew, or the value alone."""
     fact = stated.fact
     subject = "me" if name == "you" else name
@@ -154,51 +154,6 @@ def _answer_body(rng: Random, stated: Stated, passage: Passage, language: str, n
     if chance > 0.93 and len(fact.value) > 1:
         return f"是{fact.value}" if language == "zh" and fact.attribute.group != "why" else fact.value
     return restated(rng, stated, language, subject)
-
-
-def missing_question(rng: Random, world: World, pool: Sequence[Passage], speaker: Speaker) -> Asked | None:
-    """Ask for what the passages nearly hold and do not."""
-    language, chance = speaker.language, rng.random()
-    entity = rng.choice([item for item in world.entities])
-    if chance < 0.5:
-        # The thing is there, what is asked of it is not; best where another thing has it.
-        held = {fact.attribute.key for fact in entity.facts}
-        open_ones = [item for item in attributes(entity.kind) if not any(too_near(item.key, key) for key in held)]
-        elsewhere = {fact.attribute.key for other in world.entities for fact in other.facts if other is not entity}
-        best = [item for item in open_ones if item.key in elsewhere]
-        choices = best if best and rng.random() < 0.6 else open_ones
-        if not choices:
-            return None
-        attribute, shown_pool = rng.choice(choices), list(pool)
-        name = _asked_name(rng, entity, language, list(pool), speaker)
-    elif chance < 0.86:
-        # The passage that holds it was not found.
-        if not entity.facts:
-            return None
-        fact = rng.choice(entity.facts)
-        attribute = fact.attribute
-        shown_pool = [passage for passage in pool if not passage.states(fact) and fact.value not in passage.text]
-        if any(
-            too_near(attribute.key, item.fact.attribute.key)
-            for passage in shown_pool
-            for item in passage.stated
-            if item.fact.entity is entity
-        ):
-            return None
-        name = _asked_name(rng, entity, language, shown_pool, speaker)
-    else:
-        # Somebody else is asked for.
-        fact = rng.choice(entity.facts) if entity.facts else None
-        if fact is None:
-            return None
-        attribute, shown_pool = fact.attribute, list(pool)
-        name = entity_name(rng, entity.kind, language)
-        if any(name in passage.text for passage in pool):
-            return None
-    question = dress(rng, language, second_person(rng.choice(attribute.questions[language]), language, name))
-    shown, _ = arrange(rng, None, rank_others(rng, shown_pool, entity, attribute), prompt_size(rng))
-    answer = refuse(rng, speaker)
-    return Asked(question, answer, tuple(shown), f"{entity.key}/{attribute.key}=?", (), 0, "refusal")
 
 
 def turn_of(asked: Asked) -> Turn:
@@ -298,32 +253,16 @@ def _pronoun_question(rng: Random, stated: Stated, language: str, entity: Entity
     return (start + text if start else text[:1].upper() + text[1:]) + "?"
 
 
-def inject(rng: Random, asked: Asked, language: str) -> Asked:
+def inject_into(rng: Random, passages: Sequence[Passage], language: str) -> list[Passage]:
     """Put an instruction into one of the passages, which has to be ignored."""
     from elysia_chat.training.dataset.lexicon import template_file
 
-    order = rng.choice(split(template_file("voice")["inject"][language]))
-    shown = list(asked.passages)
+    shown = list(passages)
     if not shown:
-        return asked
+        return shown
+    order = rng.choice(split(template_file("voice")["inject"][language]))
     spot = rng.randrange(len(shown))
     text = shown[spot].text
     text = f"{text}\n{order}" if rng.random() < 0.7 else f"{order}\n{text}"
     shown[spot] = replace(shown[spot], text=text)
-    return replace(asked, passages=tuple(shown))
-
-
-__all__ = [
-    "Asked",
-    "Fact",
-    "arrange",
-    "build_example",
-    "fact_question",
-    "follow_up",
-    "inject",
-    "missing_question",
-    "prompt_size",
-    "rank_others",
-    "to_document",
-    "turn_of",
-]
+    return shown

@@ -62,4 +62,5 @@ class Example:
             documents=tuple(record.get("documents", ())),
             expected=tuple(record.get("expected", ())),
             source=record.get("source", 0),
+            extra={"group": record["group"]} if record.get("group") else {},
         )

@@ -1,14 +1,13 @@
 """Passages of a persona's own documents, and questions that can be read off their sentences."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from elysia_chat.training.dataset.compose import Asked, arrange, prompt_size
-from elysia_chat.training.dataset.lexicon import template_file
 from elysia_chat.training.dataset.manners import Passage
 from elysia_chat.training.dataset.questions import dress
-from elysia_chat.training.dataset.voice import Speaker, affirm, refuse
 from elysia_chat.training.dataset.world import attributes
 
 _SENTENCE = re.compile(r"[^。！？\n]+[。！？]?")
@@ -75,12 +74,18 @@ def _pieces(relpath: str, title: str, heading: str, text: str, limit: int) -> li
     ]
 
 
-def lore_questions(passages: list[Passage]) -> list[tuple[Passage, str, str, str]]:
-    """Read questions off plain sentences.
+@dataclass(frozen=True)
+class LoreQuestion:
+    """A question read off a sentence of the lore."""
 
-    Returns:
-        Passage, question template, answer and sentence of each.
-    """
+    passage: Passage
+    wordings: tuple[str, ...]
+    answer: str
+    sentence: str
+
+
+def lore_questions(passages: Sequence[Passage]) -> list[LoreQuestion]:
+    """Read questions off plain sentences ("X's Y is Z")."""
     found = []
     for passage in passages:
         for sentence in _SENTENCE.findall(passage.text):
@@ -88,42 +93,22 @@ def lore_questions(passages: list[Passage]) -> list[tuple[Passage, str, str, str
                 match = re.match(pattern, sentence.strip())
                 if match and not match["s"].startswith(_NOT_NAMES):
                     parts = match.groupdict()
-                    asked = " | ".join(item.format(s=parts["s"], n=parts.get("n", "")) for item in wordings)
-                    found.append((passage, asked, parts["v"].strip("「」“”"), sentence.strip()))
+                    asked = tuple(item.format(s=parts["s"], n=parts.get("n", "")) for item in wordings)
+                    found.append(LoreQuestion(passage, asked, parts["v"].strip("「」“”"), sentence.strip()))
     return found
 
 
-def lore_asked(
-    rng: Random, speaker: Speaker, passages: list[Passage], questions: list[tuple[Passage, str, str, str]]
-) -> Asked | None:
-    """Ask a question on the lore, answerable or not."""
-    if questions and rng.random() < 0.7:
-        passage, wordings, answer, sentence = rng.choice(questions)
-        question = dress(rng, "zh", rng.choice(wordings.split(" | ")))
-        same = [
-            item
-            for item in passages
-            if item.document == passage.document and item is not passage and answer not in item.text
-        ]
-        rest = [item for item in passages if item.document != passage.document and answer not in item.text]
-        near = rng.sample(same, min(len(same), 2)) + rng.sample(rest, min(len(rest), 3))
-        shown, source = arrange(rng, passage, near, prompt_size(rng))
-        body = sentence.rstrip("。！？")
-        key = f"{passage.document}/{answer}"
-        return Asked(question, affirm(rng, speaker, body, source), tuple(shown), key, (answer,), source, "lore")
-    passage = rng.choice(passages)
+def absent_question(rng: Random, shown: Sequence[Passage], passages: Sequence[Passage]) -> tuple[str, str] | None:
+    """Ask for something that the documents of the passages shown do not hold.
+
+    Returns:
+        The question and a key for it, or None.
+    """
+    passage = rng.choice(shown)
     pool = {item.key: item for item in attributes("person")}
     attribute = pool[rng.choice(_ABSENT)]
     whole = "".join(item.text for item in passages if item.document == passage.document)
     if any(label in whole for label in attribute.labels["zh"]):
         return None
     question = dress(rng, "zh", rng.choice(attribute.questions["zh"]).replace("{s}", passage.title))
-    same = [item for item in passages if item.document == passage.document]
-    rest = [item for item in passages if item.document != passage.document]
-    shown = (rng.sample(same, min(len(same), 3)) + rng.sample(rest, min(len(rest), 3)))[: prompt_size(rng)]
-    return Asked(
-        question, refuse(rng, speaker), tuple(shown), f"{passage.document}/{attribute.key}?", (), 0, "lore_refusal"
-    )
-
-
-__all__ = ["lore_asked", "lore_passages", "lore_questions", "template_file"]
+    return question, f"{passage.document}/{attribute.key}?"

@@ -1,30 +1,25 @@
 """The share of each kind of example, and the making of one unit of a dataset."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from random import Random
 
-from elysia_chat.training.dataset.compose import (
-    Asked,
-    build_example,
-    fact_question,
-    follow_up,
-    inject,
-    missing_question,
-)
+from elysia_chat.training.dataset.compose import Asked, build_example, follow_up
 from elysia_chat.training.dataset.example import Example
-from elysia_chat.training.dataset.lore import lore_asked
+from elysia_chat.training.dataset.lore import LoreQuestion
 from elysia_chat.training.dataset.manners import Passage, write_passages
-from elysia_chat.training.dataset.reading import ReadingQuestion, reading_asked
-from elysia_chat.training.dataset.scenes import scene_questions
+from elysia_chat.training.dataset.panels import empty_panel, fact_panel, lore_panel, reading_panel
+from elysia_chat.training.dataset.reading import ReadingQuestion
+from elysia_chat.training.dataset.scenes import scene_panel
 from elysia_chat.training.dataset.talk import Dialogue, general_talk, introduction, talk_example
-from elysia_chat.training.dataset.voice import Speaker, refuse, stranger
-from elysia_chat.training.dataset.world import make_world
+from elysia_chat.training.dataset.voice import Speaker, stranger
+from elysia_chat.training.dataset.world import World, make_world
 from elysia_chat.training.errors import DatasetError
 
 
 @dataclass(frozen=True)
 class Mix:
-    """Relative weights of the parts; each part makes its own refusals.
+    """Relative weights of the panels, and shares within them.
 
     Attributes:
         facts: questions on invented worlds, and questions that they nearly answer.
@@ -33,28 +28,28 @@ class Mix:
         reading: questions of a reading-comprehension file, if one is given.
         lore: questions on the persona's own documents.
         follow_ups: second questions by a pronoun.
-        talk: small talk and comfort.
-        introductions: who are you?
+        talk: small talk, comfort and introductions.
         empty: factual questions for which nothing was found.
-        missing: share of `facts` that ask for what is not there.
-        other_voices: share of examples in the voice of another character.
-        english: share of examples in English.
-        injected: share of factual examples with an instruction in a passage.
+        missing: share of the questions of `facts` that ask for what is not there.
+        other_voices: share of panels in the voice of another character.
+        english: share of panels in English.
+        injected: share of `facts` panels with an instruction in a passage.
+        questions: most questions a panel.
     """
 
-    facts: float = 34
-    scenes: float = 20
+    facts: float = 44
+    scenes: float = 18
     crossed: float = 8
-    reading: float = 15
+    reading: float = 11
     lore: float = 4
-    follow_ups: float = 6
-    talk: float = 9
-    introductions: float = 3
-    empty: float = 2
-    missing: float = 0.26
+    follow_ups: float = 7
+    talk: float = 7
+    empty: float = 1
+    missing: float = 0.27
     other_voices: float = 0.2
     english: float = 0.42
-    injected: float = 0.02
+    injected: float = 0.05
+    questions: float = 8
 
     @classmethod
     def from_mapping(cls, weights: dict[str, float] | None) -> "Mix":
@@ -74,7 +69,8 @@ class Mix:
         return cls(**(weights or {}))
 
 
-PARTS = ("facts", "scenes", "crossed", "reading", "lore", "follow_ups", "talk", "introductions", "empty")
+PARTS = ("facts", "scenes", "crossed", "reading", "lore", "follow_ups", "talk", "empty")
+_PANELS_A_UNIT = 4
 
 
 @dataclass(frozen=True)
@@ -85,95 +81,90 @@ class Material:
     voices: dict[str, Speaker]
     dialogues: list[Dialogue]
     lore: list[Passage]
-    lore_questions: list[tuple[Passage, str, str, str]]
+    lore_questions: list[LoreQuestion]
     reading: list[ReadingQuestion]
     reading_passages: list[Passage]
 
 
+@dataclass(frozen=True)
+class Scenery:
+    """A world with its passages and its place in the dataset."""
+
+    world: World
+    passages: list[Passage]
+    key: str
+
+
 def make_unit(material: Material, seed: str) -> list[Example]:
-    """Make the examples of one unit: one invented world with some of everything around it.
+    """Make the panels of one unit: one invented world with some of everything around it.
 
     The same seed gives the same examples. Units share no invented fact and no invented document.
     """
     rng = Random(seed)
     mix = material.mix
-    style = rng.choices(("zh", "en", "mixed"), weights=(1 - mix.english - 0.1, mix.english - 0.1, 0.2))[0]
+    english = max(0.0, mix.english - 0.1)
+    style = rng.choices(("zh", "en", "mixed"), weights=(max(0.0, 0.8 - english), english, 0.2))[0]
     own = {lang: voice.name for lang, voice in material.voices.items()} if rng.random() < 0.12 else None
-    world = make_world(rng, seed, style, own if own and len(own) == 2 else None)
+    world = make_world(rng, seed, style, own)
     passages = write_passages(rng, world)
-    weights = [getattr(mix, part) for part in PARTS]
     examples: list[Example] = []
-    for part in rng.choices(PARTS, weights=weights, k=12):
+    for part in rng.choices(PARTS, weights=[getattr(mix, part) for part in PARTS], k=_PANELS_A_UNIT):
+        key = f"{seed}/{len(examples)}"
         language = rng.choice(world.languages)
         if part in ("reading", "lore"):
             language = "zh"
-        if part in ("scenes", "crossed", "talk", "introductions"):
+        if part in ("scenes", "crossed", "talk"):
             language = "en" if rng.random() < mix.english else "zh"
-        speaker = _speaker(rng, material, language)
-        if own and part in ("facts", "follow_ups") and language in material.voices:
+        speaker = material.voices[language] if rng.random() >= mix.other_voices else stranger(rng, language)
+        if own and part in ("facts", "follow_ups"):
             speaker = material.voices[language]
-        examples += _part(rng, part, material, speaker, (world, passages), f"{seed}/{len(examples)}")
+        made = _panel(rng, part, material, speaker, Scenery(world, passages, key))
+        examples += [replace(example, extra={"group": key}) for example in made]
     return examples
 
 
-def _speaker(rng: Random, material: Material, language: str) -> Speaker:
-    if language not in material.voices or rng.random() < material.mix.other_voices:
-        return stranger(rng, language)
-    return material.voices[language]
-
-
-def _part(rng: Random, part: str, material: Material, speaker: Speaker, made, key: str) -> list[Example]:  # noqa: ANN001
-    world, passages = made
-    language = speaker.language
-    found: list[Asked | None] = []
+def _panel(rng: Random, part: str, material: Material, speaker: Speaker, scenery: Scenery) -> list[Example]:
+    mix, world, passages = material.mix, scenery.world, scenery.passages
+    language, count = speaker.language, int(mix.questions)
+    shown: list[Passage] = []
+    asked: list[Asked] = []
     match part:
         case "facts":
-            make = missing_question if rng.random() < material.mix.missing else fact_question
-            found = [make(rng, world, passages, speaker)]
-        case "scenes":
+            shown, asked = fact_panel(rng, world, passages, speaker, (mix.missing, mix.injected), count)
+        case "scenes" | "crossed":
+            style = language if part == "scenes" else "mixed"
             pool = _elsewhere(rng, material, passages, language)
-            found = list(scene_questions(rng, speaker, pool, f"{key}.scene", style=language, count=rng.randint(1, 3)))
-        case "crossed":
-            pool = _elsewhere(rng, material, passages, language)
-            found = list(scene_questions(rng, speaker, pool, f"{key}.scene", style="mixed", count=rng.randint(1, 3)))
+            shown, asked = scene_panel(rng, speaker, pool, f"{scenery.key}.scene", style=style, count=count)
         case "reading" if material.reading:
-            found = [reading_asked(rng, speaker, rng.choice(material.reading), material.reading_passages)]
+            shown, asked = reading_panel(rng, speaker, material.reading, material.reading_passages, count)
         case "lore" if material.lore:
-            found = [lore_asked(rng, speaker, material.lore, material.lore_questions)]
+            shown, asked = lore_panel(rng, speaker, material.lore, material.lore_questions, count)
         case "follow_ups":
-            example = follow_up(rng, world, passages, speaker)
-            return [example] if example else []
-        case "talk" | "introductions":
-            shown = _around(rng, material, passages)
-            if part == "introductions":
-                return [introduction(rng, speaker, material.dialogues, shown)]
-            dialogues = material.dialogues if speaker.style == "elysia" else general_talk(language)
-            example = talk_example(rng, speaker, dialogues, shown)
-            return [replace(example, documents=())] if example else []
+            made = [follow_up(rng, world, passages, speaker) for _ in range(2)]
+            return [example for example in made if example]
+        case "talk":
+            return _talk(rng, material, speaker, passages, count)
         case "empty":
-            asked = fact_question(rng, world, passages, speaker)
-            if asked and "你" not in asked.question and "you" not in asked.question:
-                return [
-                    build_example(
-                        speaker, asked.question, [], refuse(rng, speaker), kind="empty", facts=(f"{asked.fact}?",)
-                    )
-                ]
-    return [_example(rng, speaker, asked, material.mix.injected) for asked in found if asked]
+            asked = empty_panel(rng, world, passages, speaker, count)
+    return [_example(speaker, item, shown) for item in asked]
 
 
-def _example(rng: Random, speaker: Speaker, asked: Asked, injected: float) -> Example:
-    if rng.random() < injected:
-        asked = inject(rng, asked, speaker.language)
+def _talk(rng: Random, material: Material, speaker: Speaker, passages: list[Passage], count: int) -> list[Example]:
+    around = _around(rng, material, passages)
+    dialogues = material.dialogues if speaker.style == "elysia" else general_talk(speaker.language)
+    made: list[Example] = [introduction(rng, speaker, material.dialogues, around)]
+    for _ in range(count - 2):
+        example = talk_example(rng, speaker, dialogues, around)
+        if example:
+            made.append(example)
+    return [replace(example, documents=()) for example in made]
+
+
+def _example(speaker: Speaker, asked: Asked, shown: Sequence[Passage]) -> Example:
     return build_example(
-        speaker,
-        asked.question,
-        asked.passages,
-        asked.answer,
-        kind=asked.kind,
-        facts=(asked.fact,),
-        expected=asked.expected,
-        source=asked.source,
-    )
+        speaker, asked.question, shown, asked.answer,
+        kind=asked.kind, facts=(asked.fact,), expected=asked.expected, source=asked.source,
+    )  # fmt: skip
 
 
 def _elsewhere(rng: Random, material: Material, passages: list[Passage], language: str) -> list[Passage]:
@@ -191,5 +182,5 @@ def _around(rng: Random, material: Material, passages: list[Passage]) -> list[Pa
         return None
     if chance < 0.18:
         return []
-    pool = material.lore if material.lore and chance < 0.7 else passages
+    pool = material.lore if material.lore and chance < 0.75 else passages
     return rng.sample(pool, min(len(pool), rng.choice((2, 3, 4, 4, 4, 5))))

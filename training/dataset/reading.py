@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from elysia_chat.training.dataset.compose import Asked, arrange, prompt_size
 from elysia_chat.training.dataset.manners import Passage
-from elysia_chat.training.dataset.questions import dress
 from elysia_chat.training.dataset.scenes import sentence_of
-from elysia_chat.training.dataset.voice import Speaker, affirm, refuse
 from elysia_chat.training.errors import DataFileError
 
 _PIECE = re.compile(r"[^。！？\n]+[。！？]?")
@@ -69,37 +66,8 @@ def _cut(text: str, limit: int) -> list[str]:
     return [*pieces, current.strip()] if current.strip() else pieces
 
 
-def reading_asked(rng: Random, speaker: Speaker, asked: ReadingQuestion, pool: list[Passage]) -> Asked | None:
-    """Put a question among passages that share its words; now and then without the passage that answers it."""
-    right = asked.passage
-    sample = rng.sample(pool, min(len(pool), 40))
-    grams = {asked.question[index : index + 2] for index in range(len(asked.question) - 1)}
-    others = sorted(
-        (item for item in sample if asked.answer not in item.text),
-        key=lambda item: -sum(gram in item.text for gram in grams),
-    )
-    same = [
-        item for item in pool if item.document == right.document and item is not right and asked.answer not in item.text
-    ]
-    near = same + others
-    question = dress(rng, "zh", asked.question.rstrip("？?"), tail=False)
-    if rng.random() < 0.24:
-        shown = near[: prompt_size(rng)]
-        rng.shuffle(shown)
-        return Asked(question, refuse(rng, speaker), tuple(shown), f"{asked.key}?", (), 0, "reading_refusal")
-    shown, source = arrange(rng, right, near, prompt_size(rng))
-    return Asked(
-        question,
-        affirm(rng, speaker, _body(rng, asked), source),
-        tuple(shown),
-        asked.key,
-        (asked.answer.rstrip("。！？，"),),
-        source,
-        "reading",
-    )
-
-
-def _body(rng: Random, asked: ReadingQuestion) -> str:
+def reading_body(rng: Random, asked: ReadingQuestion) -> str:
+    """Word the answer: the question turned into a statement, the sentence of the passage, or the answer alone."""
     answer, chance = asked.answer.rstrip("。！？，"), rng.random()
     if len(answer) < 20 and chance < 0.3 and len(_WH.findall(asked.question)) == 1:
         stated = _WH.sub(lambda _: answer, asked.question.rstrip("？?"), count=1)

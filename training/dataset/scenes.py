@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from random import Random
 
-from elysia_chat.training.dataset.compose import Asked, arrange, prompt_size
+from elysia_chat.training.dataset.compose import Asked, prompt_size
 from elysia_chat.training.dataset.lexicon import entity_name, pick, value
 from elysia_chat.training.dataset.manners import Passage
 from elysia_chat.training.dataset.questions import dress, quoted
@@ -152,9 +152,9 @@ def _shorten(sentence: str, answer: str, language: str) -> str:
     return kept.rstrip("，；：,;: ") if len(kept) <= 2 * limit else parts[holding[0]].rstrip("，；：,;: ")
 
 
-def scene_questions(
+def scene_panel(
     rng: Random, speaker: Speaker, others: Sequence[Passage], key: str, *, style: str, count: int
-) -> list[Asked]:
+) -> tuple[list[Passage], list[Asked]]:
     """Ask several questions on a freshly filled scene.
 
     Args:
@@ -163,17 +163,16 @@ def scene_questions(
         others: passages of other documents.
         key: identifies the scene's document.
         style: "zh", "en": passages in that language; "mixed": in the language that is not the speaker's.
-        count: how many questions.
+        count: how many questions at most.
     """
     language = speaker.language
     source = style if style != "mixed" else ("en" if language == "zh" else "zh")
     able = [
-        item
-        for item in scenes(source)
+        item for item in scenes(source)
         if any(question.language == language for part in item.sections for question in part.questions)
-    ]
+    ]  # fmt: skip
     if not able:
-        return []
+        return [], []
     scene = rng.choice(able)
     chosen = fill_scene(rng, scene)
     title = put(scene.title, chosen)
@@ -184,18 +183,27 @@ def scene_questions(
     spoken = dict(chosen)
     if source != language and rng.random() < 0.5:
         passages, spoken = _two_names(rng, scene, passages, chosen, language)
+    keep = sorted(rng.sample(range(len(passages)), min(len(passages), rng.choice((1, 2, 2, 3)))))
+    fill = rng.sample(list(others), min(len(others), max(0, prompt_size(rng) - len(keep))))
+    shown = [passages[number] for number in keep] + fill
+    rng.shuffle(shown)
     pairs = [
         (number, question)
-        for number, part in enumerate(scene.sections)
-        for question in part.questions
+        for number in range(len(passages))
+        for question in scene.sections[number].questions
         if question.language == language or (not question.answer and source == language)
     ]
-    asked = []
-    for number, question in rng.sample(pairs, min(count, len(pairs))):
-        found = _ask(rng, speaker, passages, (number, question), (chosen, spoken), list(others))
+    rng.shuffle(pairs)
+    asked, gone = [], 0
+    for number, question in pairs:
+        if number not in keep or not question.answer:
+            gone += 1
+            if gone > 2:
+                continue
+        found = _ask(rng, speaker, shown, passages[number], question, (chosen, spoken))
         if found:
             asked.append(found)
-    return asked
+    return shown, asked[:count]
 
 
 def _two_names(
@@ -220,41 +228,23 @@ def _two_names(
 def _ask(
     rng: Random,
     speaker: Speaker,
-    passages: list[Passage],
-    numbered: tuple[int, Question],
+    shown: list[Passage],
+    right: Passage,
+    question: Question,
     values: tuple[dict[str, str], dict[str, str]],
-    others: list[Passage],
 ) -> Asked | None:
-    (number, question), (chosen, spoken) = numbered, values
-    language, right = speaker.language, passages[number]
-    words = put(rng.choice(question.wordings), spoken)
-    words = dress(rng, language, words.rstrip("?？"), tail=False)
-    siblings = [item for item in passages if item is not right]
-    rng.shuffle(siblings)
-    rng.shuffle(others)
-    answer = put(question.answer, chosen)
-    key = f"{right.document}/{question.wordings[0]}"
-    removed = bool(answer) and bool(siblings) and rng.random() < 0.1
-    if not answer or removed:
-        near = siblings + others if removed else [right, *siblings, *others]
-        if removed and any(answer in item.text for item in near):
+    chosen, spoken = values
+    words = dress(rng, speaker.language, put(rng.choice(question.wordings), spoken).rstrip("?？"), tail=False)
+    answer, key = put(question.answer, chosen), f"{right.document}/{question.wordings[0]}"
+    place = next((number for number, passage in enumerate(shown, 1) if passage is right), 0)
+    if not answer or not place:
+        if answer and any(answer.casefold() in item.text.casefold() for item in shown):
             return None
-        cut = near[: prompt_size(rng)]
-        rng.shuffle(cut)
-        return Asked(words, refuse(rng, speaker), tuple(cut), f"{key}?", (), 0, "scene_refusal")
-    others = [item for item in others if answer not in item.text]
+        return Asked(words, refuse(rng, speaker), tuple(shown), f"{key}?", (), 0, "scene_refusal")
     if answer.casefold() not in right.text.casefold():
         return None
-    shown, place = arrange(rng, right, siblings + others, prompt_size(rng))
-    return Asked(
-        words,
-        affirm(rng, speaker, _body(rng, right, answer, language), place),
-        tuple(shown),
-        key,
-        (answer,),
-        place,
-        "scene",
-    )
+    body = _body(rng, right, answer, speaker.language)
+    return Asked(words, affirm(rng, speaker, body, place), tuple(shown), key, (answer,), place, "scene")
 
 
 def _body(rng: Random, passage: Passage, answer: str, language: str) -> str:
