@@ -34,7 +34,8 @@ __all__ = [
 
 _METHOD = 1
 """Raise it when loaders or splitter change what they give: every index is then cut anew by its next run."""
-_BATCH = 256
+_BATCH = 64
+"""Chunks between two records: what a stop waits for, and a kill loses, at half a second each on a slow machine."""
 _RACY_SECONDS = 3.0
 
 
