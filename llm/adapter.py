@@ -1,6 +1,7 @@
 """LoRA adapters in PEFT's folder format: checked against the model, then merged into it in memory."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,11 @@ def merge_adapter(folder: Path, model: Any) -> Any:
     from peft import PeftModel
 
     try:
-        with_adapter = PeftModel.from_pretrained(model, folder, is_trainable=False)
-        return with_adapter.merge_and_unload(safe_merge=True)
+        with warnings.catch_warnings():
+            # peft 0.21 asks transformers 5 by the attribute's older name.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            with_adapter = PeftModel.from_pretrained(model, folder, is_trainable=False)
+            return with_adapter.merge_and_unload(safe_merge=True)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         msg = f"Cannot apply the adapter {folder}: {str(error).splitlines()[0]}"
         raise AdapterError(msg) from error

@@ -2,9 +2,9 @@
 
 A prompt is computed in chunks whose ends follow from the prompt alone (the end of the persona's turn, and of turns
 after it). What a chunk's computation gives depends on the chunks up to it and on nothing else: matrices of the same
-shapes are multiplied, whether the chunks before were computed a moment ago or come from here. Answers are therefore the
-same to the last bit with and without reuse, in every dtype. Nothing is kept that was computed while decoding, where the
-shapes differ, nor the last chunk, since no other prompt goes on from it.
+shapes are multiplied by the same number of threads, whether the chunks before were computed a moment ago or come from
+here. Answers are therefore the same to the last bit with and without reuse, in every dtype. Nothing is kept that was
+computed while decoding, where the shapes differ, nor the last chunk, since no other prompt goes on from it.
 
 A chunk is found by all token ids from the start of the prompt to its end, and by where the chunks before it ended. A
 caller can only reach what its own prompt begins with.

@@ -39,12 +39,13 @@ def test_reuse_equals_no_reuse_beyond_the_window(chat: TransformersChatModel):
     answer = chat.invoke(messages)
     assert answer.usage_metadata is not None
     assert answer.usage_metadata["input_token_details"]["cache_read"] == len(chunks[0]) > 100
-    cold = Engine(model, tokenizer)
+    warm, cold = Engine(model, tokenizer), Engine(model, tokenizer)
     with torch.inference_mode():
         whole = model(torch.tensor([prompt])).logits[0, -1]
         generated = model.generate(torch.tensor([prompt]), max_new_tokens=8, do_sample=False)
-        cache, known = chat.engine.start(chunks)
-        reusing = chat.engine.prefill(chunks, known, cache)
+        warm.prefill([chunks[0], (2,)], 0, warm.start([])[0])
+        cache, known = warm.start(chunks)
+        reusing = warm.prefill(chunks, known, cache)
         alone = cold.prefill(chunks, 0, cold.start(chunks)[0])
     assert known > 0
     assert reusing is not None
