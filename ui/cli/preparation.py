@@ -16,7 +16,7 @@ _STAGES = {"read": "reading documents", "write": "embedding passages", "delete":
 
 
 def prepare(run: Run, persona: str | None, *, rag: bool, model: bool = True) -> None:
-    """Convert the weights where that has not been done, and build the index where there is none.
+    """Convert the weights where that has not been done, build the index where there is none, and load the model.
 
     Args:
         run: the run.
@@ -25,9 +25,17 @@ def prepare(run: Run, persona: str | None, *, rag: bool, model: bool = True) -> 
         model: whether the language model is needed.
     """
     convert_weights(run, embeddings=rag, model=model)
-    if rag and not run.services.is_indexed(persona):
+    if rag and not _is_indexed(run, persona):
         run.note(f"Building the index of '{run.services.persona(persona).name}' first …")
         report_failures(run, update_index(run, persona))
+    if model:
+        with run.waiting("loading the model"):
+            _ = run.services.model
+
+
+def _is_indexed(run: Run, persona: str | None) -> bool:
+    with run.waiting("opening the index"):
+        return run.services.is_indexed(persona)
 
 
 def convert_weights(run: Run, *, embeddings: bool = True, model: bool = True) -> None:

@@ -1,10 +1,11 @@
 """Replies in the terminal: shown while they come, then as data."""
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from elysia_chat.configs.errors import ElysiaChatError
 from elysia_chat.ui.cli.run import Run
 from elysia_chat.ui.cli.streams import printable
 
@@ -16,22 +17,27 @@ if TYPE_CHECKING:
 _EXCERPT_CHARS = 160
 
 
-def play(run: Run, events: "Iterable[Event]") -> "Finished":
-    """Write a reply to stdout as it comes and return its last event."""
+def play(run: Run, events: "Iterable[Event]", speaker: str = "") -> "Finished":
+    """Write a reply to stdout as it comes, after the speaker's name if there is one, and return its last event."""
     from elysia_chat.chains.events import Finished, Searching, Token
 
-    finished = Finished("")
+    finished, begun = Finished(""), False
     with ExitStack() as waiting:
-        waiting.enter_context(_spinner(run))
-        for event in events:
-            match event:
-                case Searching(question):
-                    run.note(f"(searching: {question})")
-                case Token(text):
-                    waiting.close()
-                    run.stream(text)
-                case Finished():
-                    finished = event
+        waiting.enter_context(run.waiting("thinking"))
+        try:
+            for event in events:
+                match event:
+                    case Searching(question):
+                        run.note(f"(searching: {question})")
+                    case Token(text):
+                        waiting.close()
+                        run.stream(text if begun or not speaker else f"{speaker}: {text}")
+                        begun = True
+                    case Finished():
+                        finished = event
+        except (ElysiaChatError, KeyboardInterrupt):
+            run.stream("\n" if begun else "")
+            raise
     run.stream(" …\n" if finished.stopped or finished.truncated else "\n")
     return finished
 
@@ -95,7 +101,3 @@ def _excerpt(text: str) -> str:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), 4)
-
-
-def _spinner(run: Run) -> AbstractContextManager[Any]:
-    return run.err.status("…") if run.err.is_terminal else nullcontext()

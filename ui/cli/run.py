@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -104,6 +105,10 @@ class Run:
     def note(self, text: str) -> None:
         """Write a line to stderr."""
         self.err.print(printable(text), style="dim", soft_wrap=True)
+
+    def waiting(self, what: str) -> AbstractContextManager[Any]:
+        """Show in a terminal that something takes a while."""
+        return self.err.status(f"{what} …") if self.err.is_terminal else nullcontext()
 
     def report(self, error: ElysiaChatError) -> None:
         """Tell the user of an error: one line on stderr, with `json` also an object on stdout."""

@@ -51,11 +51,19 @@ class TerminalChat:
         """Talk until the input ends or the user leaves, and return the conversation."""
         self._greet()
         while not self._left and (line := self._input.read(self._run.err)) is not None:
-            if line.startswith("/"):
-                self._obey(line)
-            elif line:
-                self._answer(line)
+            try:
+                self._take(line)
+            except KeyboardInterrupt:
+                # A Ctrl-C that was meant for the reply and came just after it.
+                if not self._input.interactive:
+                    raise
         return {"persona": self._persona.name, "rag": self._rag, "turns": self._turns}
+
+    def _take(self, line: str) -> None:
+        if line.startswith("/"):
+            self._obey(line)
+        elif line:
+            self._answer(line)
 
     def _meet(self, name: str | None) -> "tuple[Persona, Conversation]":
         persona = self._run.services.persona(name)
@@ -71,12 +79,11 @@ class TerminalChat:
         before = len(self._conversation.turns)
         try:
             with _stoppable(self._conversation):
-                self._run.stream(f"{self._name}: " if self._input.interactive else "")
-                finished = play(self._run, self._conversation.stream(message))
+                speaker = self._name if self._input.interactive else ""
+                finished = play(self._run, self._conversation.stream(message), speaker)
         except ElysiaChatError as error:
             self._fail(message, error)
         except KeyboardInterrupt:
-            self._run.stream("\n")
             self._run.note("Broken off.")
             if len(self._conversation.turns) > before:
                 self._turns.append(
@@ -87,7 +94,6 @@ class TerminalChat:
 
     def _fail(self, message: str, error: ElysiaChatError) -> None:
         """Tell of a failed reply and go on: the next one may succeed."""
-        self._run.stream("\n" if self._input.interactive else "")
         self._run.explain(error)
         self._turns.append({"question": message, "error": error_data(error)})
         if not self._input.interactive:

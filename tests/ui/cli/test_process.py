@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -93,9 +94,11 @@ def test_ctrl_c_stops_a_reply_and_not_the_chat():
         assert "nine" not in stopped
         assert "…" in stopped
         os.write(typed, b"/history\n")
-        read_until(typed, "one two")
+        read_until(typed, "> ", after="one two")
+        # readline shows the prompt first and only then waits in a way that a signal can interrupt.
+        time.sleep(1)
         process.send_signal(signal.SIGINT)
-        read_until(typed, "Ctrl-C once more")
+        read_until(typed, "> ", after="Ctrl-C once more")
         os.write(typed, b"\x04")
         read_until(typed, "\n")
         assert process.wait(WITHIN_S) == 0
@@ -143,6 +146,8 @@ def read_until(terminal: int, mark: str, after: str = "") -> str:
         text = seen.decode(errors="ignore")
         if mark in text[text.find(after) + len(after) :] and after in text:
             return text
+        if not select.select([terminal], [], [], 1.0)[0]:
+            continue
         try:
             seen += os.read(terminal, 4096)
         except OSError:  # the other side is closed
