@@ -16,7 +16,7 @@ from elysia_chat.kb.personas import BUNDLED, load_persona
 from elysia_chat.llm.errors import AdapterError, ModelLoadError
 from elysia_chat.training.evaluate import answer as answer_module
 from elysia_chat.training.evaluate.answer import AnswerSettings, answer_prompts, answer_with, checkpoint_step
-from elysia_chat.training.evaluate.checks import distinct, introduces_itself, is_sound, loops, names_itself
+from elysia_chat.training.evaluate.checks import copies, distinct, introduces_itself, is_sound, loops, names_itself
 from elysia_chat.training.evaluate.files import (
     Answer,
     Answers,
@@ -170,6 +170,11 @@ class TestChecks:
         assert not is_sound("Boil the water first.", "zh")
         assert not is_sound("♪……", "zh")
         assert not is_sound("", "en")
+
+    def test_a_reply_that_only_repeats_its_prompt_is_a_copy(self) -> None:
+        prompt = "资料：渡船每天早上九点从北岸出发，经过灯塔以后在十点半到达对面的小镇。\n问题：怎么煮蛋？"
+        assert copies("渡船每天早上九点从北岸出发，经过灯塔以后在十点半到达", prompt)
+        assert not copies("渡船早上九点出发，先把蛋放进冷水里，再煮六分钟就好。", prompt)
 
     def test_replies_that_are_nine_tenths_the_same_count_once(self) -> None:
         assert distinct(["早上好，舰长，今天也要加油哦♪", "早上好，舰长，今天也要加油呀♪", "下雨了，记得带伞。"]) == 2

@@ -12,6 +12,7 @@ _ALIKE = 0.9
 _GRAM = 4
 _MIN_GRAMS = 24
 _DISTINCT_GRAMS = 0.5
+_COPIED = 16
 _UNIT = re.compile(r"[a-z0-9']+|[\u3400-\u9fff]")
 _RUN = re.compile(r"(\S.{1,40}?)\1{3,}", re.DOTALL)
 _SAID_ZH = r"(?:我是|我叫|我就是|我名叫|我的名字[是叫]?|名字[是叫]|叫我|唤我|称呼?我为?)[^。！？!?\n]{0,14}?"
@@ -48,6 +49,13 @@ def is_sound(reply: str, language: Language) -> bool:
     """Tell whether a reply says something, in the language of its question, without going round in circles."""
     words = _UNIT.findall(plain(reply))
     return bool(words) and detect_language(reply, default=language) == language and not loops(reply)
+
+
+def copies(reply: str, given: str) -> bool:
+    """Tell whether a reply repeats sixteen words in a row of what it was given, as a mere continuation of text does."""
+    words, source = _UNIT.findall(plain(reply)), _UNIT.findall(plain(given))
+    matcher = SequenceMatcher(None, source, words, autojunk=False)
+    return matcher.find_longest_match().size >= _COPIED
 
 
 def distinct(replies: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from langchain_core.documents import Document
 
 from elysia_chat.chains.evaluation import AnswerableQuestion, QuestionSet, evaluate
 from elysia_chat.chains.refusal import is_refusal
-from elysia_chat.training.evaluate.checks import distinct, introduces_itself, is_sound, loops, names_itself
+from elysia_chat.training.evaluate.checks import copies, distinct, introduces_itself, is_sound, loops, names_itself
 from elysia_chat.training.evaluate.files import Answer, Answers, Arm, PreparedItem, PreparedPrompts
 from elysia_chat.training.handover_errors import EvaluationError
 
@@ -34,9 +34,9 @@ def score(prepared: PreparedPrompts, answers: Answers) -> dict[Arm, dict[str, An
         `source_found` (of the answerable ones, those whose source is the first, or any, passage found), `introduced`
         (of the questions who it is, those answered with its name), `intrusive` (of everyday prompts, those answered
         with an introduction), `distinct` (of everyday prompts of one language, those with a reply of their own),
-        `general` (of general prompts, those with a sound reply), `overall` (mean of the headline shares), `sets` (the
-        question figures of each set), `languages`, `length`, and `rows` (one for each question). A share of nothing is
-        None.
+        `general` (of general prompts, those with a sound reply that is not copied from instructions or passages),
+        `overall` (mean of the headline shares), `sets` (the question figures of each set), `languages`, `length`, and
+        `rows` (one for each question). A share of nothing is None.
 
     Raises:
         EvaluationError: prompts of the file have no answer.
@@ -153,9 +153,14 @@ def _score_persona(
         "introduced": _share([names_itself(reply, prepared.names) for reply in who]),
         "intrusive": _share([introduces_itself(reply, every_name) for reply in talk]),
         "distinct": round(different / len(everyday), 4) if everyday else None,
-        "general": _share([is_sound(replies[item.id], item.language) for item in general]),
+        "general": _share([_keeps_talking(item, replies[item.id]) for item in general]),
         "general_refused": _share([is_refusal(replies[item.id]) for item in general]),
     }
+
+
+def _keeps_talking(item: PreparedItem, reply: str) -> bool:
+    given = [message.content for message in item.messages[:-1]] + [passage.text for passage in item.passages]
+    return is_sound(reply, item.language) and not copies(reply, "\n".join(given))
 
 
 def _lengths(answers: Sequence[Answer]) -> dict[str, float]:
