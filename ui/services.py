@@ -41,12 +41,14 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._lock = threading.RLock()
+        # The model takes longest to load; meanwhile the lore can be searched and ingested.
+        self._model_lock = threading.Lock()
         self._knowledge_bases: dict[str, KnowledgeBase] = {}
 
     @property
     def model(self) -> "BaseChatModel":
         """The language model; the first use loads it."""
-        with self._lock:
+        with self._model_lock:
             return self._model
 
     @property

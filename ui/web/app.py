@@ -20,6 +20,8 @@ from elysia_chat.ui.web.warmup import Warmup
 
 _CLEAN_SECONDS = 3600
 _CONCURRENT = 8
+# The chat itself refuses more messages than there are sessions; this bounds everything else that may wait.
+_EVENTS_PER_SESSION = 4
 
 
 class Page:
@@ -48,7 +50,9 @@ class Page:
             self._download = gr.Textbox(visible="hidden", elem_id="download", label="download")
             self._wire()
         self.blocks.queue(
-            max_size=services.settings.server.sessions, api_open=False, default_concurrency_limit=_CONCURRENT
+            max_size=_EVENTS_PER_SESSION * services.settings.server.sessions,
+            api_open=False,
+            default_concurrency_limit=_CONCURRENT,
         )
 
     def _wire(self) -> None:
@@ -87,7 +91,9 @@ class Page:
 
     def _unload(self, request: gr.Request) -> None:
         """Stop a reply that nobody reads any more."""
-        self.state.sessions.stop(session_key(request))
+        session = self.state.sessions.find(session_key(request))
+        if session is not None:
+            session.leave()
 
     def _speak(self, request: gr.Request, language: str) -> list[Any]:
         session = self.state.session(request)

@@ -17,7 +17,7 @@ from elysia_chat.ui.web.answering import answer_pending
 from elysia_chat.ui.web.drawer import Drawer, read_controls
 from elysia_chat.ui.web.options import reply_options
 from elysia_chat.ui.web.sessions import Session
-from elysia_chat.ui.web.state import DELEGATE_CLICKS, QUIET, PageState, clicked, session_key
+from elysia_chat.ui.web.state import DELEGATE_CLICKS, QUIET, PageState, clicked
 from elysia_chat.ui.web.texts import ZH
 from elysia_chat.ui.web.transcript import editing_html, history_html, live_html
 
@@ -44,9 +44,7 @@ class ChatTab:
         with gr.Column(elem_id="composer"):
             self.editing = gr.HTML(elem_id="editing", js_on_load=DELEGATE_CLICKS, apply_default_css=False)
             with gr.Row(elem_id="box-row"):
-                self.box = gr.Textbox(
-                    elem_id="box", show_label=False, label="", lines=1, max_lines=8, container=False, autofocus=True
-                )
+                self.box = gr.Textbox(elem_id="box", show_label=False, label="", lines=1, max_lines=8, container=False)
                 self.send = gr.Button(ZH.send, elem_id="send", variant="primary", min_width=44, scale=0)
                 self.stop = gr.Button(ZH.stop, elem_id="stop", min_width=44, scale=0)
             self.hint = gr.HTML(elem_id="hint", apply_default_css=False)
@@ -79,9 +77,12 @@ class ChatTab:
             self.history.click(self._act, said, changed, queue=False, **QUIET),
         ]
         for event in begun:
-            event.then(
+            streamed = event.then(
                 self._stream, None, self.live, concurrency_limit=self._turns, concurrency_id="model", **QUIET
-            ).then(self._finish, self.box, changed, queue=False, **QUIET)
+            )
+            # Gradio's pages run what comes after `then` only where nothing has failed.
+            for settled in (streamed.then, streamed.failure):
+                settled(self._finish, self.box, changed, queue=False, **QUIET)
         self.editing.click(self._cancel_edit, None, [self.editing, self.box], queue=False, **QUIET)
         self.stop.click(self._stop, None, None, queue=False, **QUIET)
 
@@ -114,6 +115,9 @@ class ChatTab:
         settings = self._page.services.settings
         if session.pending is not None:
             return _nothing()
+        if self._page.sessions.waiting() >= settings.server.sessions + self._turns:
+            session.notice = self._page.texts(session).queue_full
+            return self._show(session, box=text)
         try:
             question = clean_message(text, settings.chat.max_message_chars)
             session.begin(question, reply_options(settings, read_controls(values), again=again), position)
@@ -145,18 +149,20 @@ class ChatTab:
                     yield live_html(pending, texts)
         finally:
             answers.close()
+            if session.closed:
+                session.finish()
 
     def _finish(self, request: gr.Request, text: str) -> list[Any]:
         """Settle what was pending; a message that got no answer goes back into the box."""
         session = self._page.session(request)
         pending = session.finish()
         if pending is None:
-            return _nothing()
+            return self._show(session)
         texts = self._page.texts(session)
         session.notice = pending.error
         answered = any(answer.text.strip() for answer in pending.answers)
         if not answered and not pending.stop.is_set() and not pending.error:
-            session.notice = texts.interrupted if pending.started else texts.queue_full
+            session.notice = texts.interrupted
         restored = pending.question if not answered and not text and not pending.dropped else None
         return self._show(session, box=restored)
 
@@ -166,7 +172,7 @@ class ChatTab:
         return ["", ""]
 
     def _stop(self, request: gr.Request) -> None:
-        self._page.sessions.stop(session_key(request))
+        self._page.session(request).stop()
 
     def _show(self, session: Session, box: str | None = None) -> list[Any]:
         texts = self._page.texts(session)

@@ -11,6 +11,8 @@ from elysia_chat.ui.web.sessions import Session
 from elysia_chat.ui.web.state import DELEGATE_CLICKS, PageState
 from elysia_chat.ui.web.texts import Texts
 
+_LANGUAGE_TAGS = {"zh": "zh-CN", "en": "en"}
+
 
 class Header:
     """Builds the header.
@@ -41,7 +43,7 @@ class Header:
         texts = self._page.texts(session)
         name = self._page.card(session).name
         return (
-            f'<header><span class="avatar" data-initial="{escape(name[:1])}"></span>'
+            f'<header lang="{_LANGUAGE_TAGS[session.language]}"><span class="avatar"></span>'
             f'<div class="who"><strong>{escape(name)}</strong>{self._status(session, texts)}</div>'
             f"<nav>{_button('new-chat', texts.new_chat)}{_button('settings', texts.settings)}</nav></header>"
             f"{self._error()}"

@@ -101,6 +101,7 @@ class Session:
         self.pending: Pending | None = None
         self.editing: int | None = None
         self.notice = ""
+        self.closed = False
         self.used_at = time.monotonic()
         self._chats: dict[str, list[Exchange]] = {}
         self._lock = threading.Lock()
@@ -146,6 +147,14 @@ class Session:
             if answers and not pending.dropped:
                 self.chat(pending.persona)[pending.position :] = [Exchange(pending.question, answers)]
             return pending
+
+    def leave(self) -> None:
+        """Stop, and settle what nobody is there to settle: the page is gone."""
+        self.closed = True
+        self.stop()
+        pending = self.pending
+        if pending is not None and not pending.started:
+            self.finish()
 
     def stop(self) -> None:
         """End the reply that is being written, or waiting to be."""
@@ -195,15 +204,13 @@ class Sessions:
             session = self._sessions.get(key)
             if session is None:
                 session = self._sessions[key] = make()
-            session.used_at = now
+            session.used_at, session.closed = now, False
             return session
 
-    def stop(self, key: str) -> None:
-        """Stop what a session is doing, if there is such a session."""
+    def find(self, key: str) -> Session | None:
+        """Return the session of a key, if there is one."""
         with self._lock:
-            session = self._sessions.get(key)
-        if session is not None:
-            session.stop()
+            return self._sessions.get(key)
 
     def stop_all(self) -> None:
         """Stop what every session is doing."""

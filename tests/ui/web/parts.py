@@ -68,6 +68,7 @@ class ModelBrokenError(ElysiaChatError):
 class FailingOnceModel(ScriptedChatModel):
     """Fails the first time."""
 
+    failure: Any = ModelBrokenError("The model server does not answer: start it & try <again>.")
     failures: list[str] = []  # noqa: RUF012
 
     def _stream(
@@ -79,8 +80,7 @@ class FailingOnceModel(ScriptedChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         if not self.failures:
             self.failures.append("once")
-            msg = "The model server does not answer: start it & try <again>."
-            raise ModelBrokenError(msg)
+            raise self.failure
         yield from super()._stream(messages, stop, run_manager, **kwargs)
 
 
@@ -131,6 +131,10 @@ class Visitor:
 
     def press(self, action: str) -> None:
         self.page.locator(f'[data-action="{action}"]').last.click()
+
+    def begin_new_chat(self) -> None:
+        self.press("new-chat")
+        expect(self.page.locator(".greeting.fresh")).to_be_visible()
 
     def open_lore(self) -> None:
         self.page.get_by_role("tab").nth(1).click()

@@ -180,6 +180,15 @@ def test_an_error_is_one_quiet_line_and_the_next_message_works(start, visit):
     expect(notice).to_have_count(0)
 
 
+def test_an_error_that_nobody_foresaw_leaves_the_page_usable(start, visit):
+    visitor = visit(start(ServicesWith(FailingOnceModel(replies=("Here I am.",), failure=ZeroDivisionError()))))
+    visitor.write("Are you there?")
+    expect(visitor.page.locator("#history .notice")).to_contain_text("The answer was interrupted.")
+    assert visitor.box() == "Are you there?"
+    visitor.page.keyboard.press("Enter")
+    expect(visitor.page.locator("#history .exchange .reply .text")).to_have_text("Here I am.")
+
+
 def test_messages_that_cannot_be_answered_are_refused_in_one_line(start, visit):
     model = RecordingModel(replies=("Fine.",))
     visitor = visit(start(ServicesWith(model)))
@@ -206,3 +215,40 @@ def test_two_visitors_do_not_see_each_other(start, visit):
     ada.press("new-chat")
     expect(ada.page.locator("#history .exchange")).to_have_count(0)
     assert eve.questions() == ["Hello there"]
+
+
+def test_others_wait_in_line_and_are_told_when_it_is_full(start, visit, monkeypatch):
+    monkeypatch.setattr("elysia_chat.ui.web.chat_tab._TURNS_REMOTE", 1)
+    model = EndlessModel(ended=threading.Event())
+    url = start(ServicesWith(model, "server.sessions=1"))
+    first, second, third = visit(url), visit(url), visit(url)
+    first.write("Sing for me")
+    expect(first.page.locator("#live .writing")).to_contain_text("la")
+    second.write("And for me")
+    expect(second.page.locator("#live .status")).to_contain_text("1 before you")
+    third.write("And me?")
+    expect(third.page.locator("#history .notice")).to_have_text(
+        "Too many people are waiting. Please try again in a moment."
+    )
+    assert third.box() == "And me?"
+    first.page.locator("#stop").click()
+    expect(second.page.locator("#live .writing")).to_contain_text("la")
+    second.page.locator("#stop").click()
+    second.wait_until_settled()
+    assert second.questions() == ["And for me"]
+
+
+def test_a_page_that_is_closed_leaves_nothing_pending(start, visit, monkeypatch):
+    monkeypatch.setattr("elysia_chat.ui.web.chat_tab._TURNS_REMOTE", 1)
+    model = EndlessModel(ended=threading.Event())
+    url = start(ServicesWith(model))
+    first, second, third = visit(url), visit(url), visit(url)
+    first.write("Sing for me")
+    expect(first.page.locator("#live .writing")).to_contain_text("la")
+    second.write("And for me")
+    expect(second.page.locator("#live .status")).to_contain_text("1 before you")
+    second.page.context.close()
+    first.page.context.close()
+    assert model.ended.wait(30)
+    third.write("And me?")
+    expect(third.page.locator("#live .writing")).to_contain_text("la")

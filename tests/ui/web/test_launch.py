@@ -50,11 +50,3 @@ def test_the_page_says_where_it_is_and_listens_on_loopback_alone(monkeypatch):
     assert config["footer_links"] == []
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", int(url.split(":")[-1][:-1]))):
         pass
-
-
-def test_the_queue_has_room_for_the_sessions_that_are_set():
-    from elysia_chat.ui.web.app import Page
-
-    make_persona()
-    page = Page(ServicesWith(ScriptedChatModel(), "server.sessions=100"))
-    assert page.blocks._queue.max_size == 100

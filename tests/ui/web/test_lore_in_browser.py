@@ -44,7 +44,7 @@ def test_a_document_is_uploaded_asked_about_and_removed(start, visit):
     expect(report).to_contain_text("1 deleted")
     expect(row).to_have_count(0)
     visitor.open_chat()
-    visitor.press("new-chat")
+    visitor.begin_new_chat()
     visitor.ask("When is the lighthouse lamp of Kestrel Point lit?")
     assert "midnight" not in str(model.prompts[1])
     expect(visitor.page.locator(".exchange")).not_to_contain_text("midnight")

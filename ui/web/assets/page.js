@@ -12,7 +12,9 @@ window.elysia ??= (() => {
 
   function applyLook() {
     const look = stored();
-    document.body.classList.toggle("dark", look === "dark" || (look === "auto" && dark.matches));
+    const isDark = look === "dark" || (look === "auto" && dark.matches);
+    document.body.classList.toggle("dark", isDark);
+    document.documentElement.style.colorScheme = isDark ? "dark" : "light";
   }
 
   function setLook(look) {
@@ -104,8 +106,17 @@ window.elysia ??= (() => {
     pinned = left < NEAR;
   }, { passive: true });
 
+  // The fonts choose the shapes of Chinese characters by the language of the page.
+  function applyLanguage() {
+    const header = document.querySelector("#header header");
+    if (header) document.documentElement.lang = header.lang;
+  }
+
   function start() {
     applyLook();
+    const header = document.querySelector("#header");
+    if (header) new MutationObserver(applyLanguage).observe(header, { childList: true, subtree: true, attributeFilter: ["lang"] });
+    if (matchMedia("(hover: hover)").matches) document.querySelector("#box textarea")?.focus();
     dark.addEventListener("change", applyLook);
     const chat = document.querySelector("#chat");
     if (!chat) return;
