@@ -5,16 +5,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from elysia_chat.configs.errors import ElysiaChatError
 from elysia_chat.configs.paths import ensure_dir
+from elysia_chat.ui.errors import MissingPathError
 
 if TYPE_CHECKING:
     from elysia_chat.ingest.document import Limits
     from elysia_chat.kb.personas import Persona
-
-
-class MissingPathError(ElysiaChatError):
-    """A path to be taken in does not exist."""
 
 
 def add_paths(persona: "Persona", paths: Sequence[Path], limits: "Limits") -> list[tuple[str, str]]:

@@ -3,7 +3,8 @@
 ElysiaChatError
 └── FrontEndError
     ├── PortTakenError          something else listens on the port
-    └── AddressUnusableError    the address is not one of this machine, or may not be listened on
+    ├── AddressUnusableError    the address is not one of this machine, or may not be listened on
+    └── MissingPathError        a file or folder to be taken into the lore is not there
 """
 
 from elysia_chat.configs.errors import ElysiaChatError
@@ -19,3 +20,7 @@ class PortTakenError(FrontEndError):
 
 class AddressUnusableError(FrontEndError):
     """The page cannot listen on the address that is set."""
+
+
+class MissingPathError(FrontEndError):
+    """A file or folder to be taken into the lore is not there."""
