@@ -43,12 +43,21 @@ class DataPart:
 
 @dataclass(frozen=True)
 class LoraPart:
-    """The adapter: rank, scale (alpha / r), dropout and the linear layers that get one."""
+    """The adapter.
+
+    Attributes:
+        r: rank.
+        alpha: the scale is alpha / r.
+        dropout: on the input of the adapter.
+        targets: names of the linear layers that get one.
+        start: folder of an adapter to go on from; "" for a fresh one. Its own rank, scale and layers hold.
+    """
 
     r: int = 64
     alpha: int = 64
     dropout: float = 0.0
     targets: tuple[str, ...] = SEVEN_LINEARS
+    start: str = ""
 
 
 @dataclass(frozen=True)

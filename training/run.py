@@ -160,7 +160,7 @@ def add_adapter(model: Any, preset: Preset) -> Any:
         PresetError: the model has no layer of one of the names.
     """
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, PeftModel, get_peft_model
 
     lora = preset.lora
     present = {name.rpartition(".")[2] for name, _ in model.named_modules()}
@@ -178,7 +178,14 @@ def add_adapter(model: Any, preset: Preset) -> Any:
     )
     if preset.train.gradient_checkpointing:
         model.enable_input_require_grads()
-    tuned = get_peft_model(model, config)
+    if lora.start:
+        try:
+            tuned = PeftModel.from_pretrained(model, lora.start, is_trainable=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            msg = f"Cannot go on from the adapter {lora.start}: {str(error).splitlines()[0]}"
+            raise CheckpointError(msg) from error
+    else:
+        tuned = get_peft_model(model, config)
     for parameter in tuned.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.float32)
@@ -315,7 +322,7 @@ def _write_results(
     adapter: Path, out: Path, preset: Preset, facts: dict[str, Any], history: list[dict[str, Any]]
 ) -> None:
     resolved = json.loads(json.dumps(preset.to_dict()))
-    for part, key in (("data", "train"), ("evaluate", "prompts"), ("model", "name")):
+    for part, key in (("data", "train"), ("evaluate", "prompts"), ("model", "name"), ("lora", "start")):
         resolved[part][key] = Path(resolved[part][key]).name
     settings = yaml.safe_dump(resolved, allow_unicode=True, sort_keys=False)
     for folder in (adapter, out):

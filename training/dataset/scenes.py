@@ -59,8 +59,9 @@ class Scene:
 @cache
 def scenes(language: str) -> tuple[Scene, ...]:
     """Read the scenes of a language."""
-    source = files(__package__).joinpath("templates", f"scenes_{language}.txt").read_text(encoding="utf-8")
-    return tuple(_scene(language, block) for block in source.split("@@ ")[1:])
+    folder = files(__package__).joinpath("templates")
+    texts = [item.read_text(encoding="utf-8") for item in folder.iterdir() if item.name.startswith(f"scenes_{language}")]
+    return tuple(_scene(language, block) for text in sorted(texts) for block in text.split("@@ ")[1:])
 
 
 def _scene(language: str, block: str) -> Scene:
@@ -114,6 +115,8 @@ def _draw(rng: Random, what: str, language: str) -> str:
     match what:
         case "num":
             return str(rng.randint(3, 60))
+        case "num2":
+            return str(rng.randint(30, 99))
         case "noun":
             return pick(rng, language, "thing")
         case "event_name":
@@ -194,11 +197,11 @@ def scene_panel(
         if question.language == language or (not question.answer and source == language)
     ]
     rng.shuffle(pairs)
-    asked, gone = [], 0
+    asked, gone, most = [], 0, rng.choice((1, 2))
     for number, question in pairs:
         if number not in keep or not question.answer:
             gone += 1
-            if gone > 2:
+            if gone > most:
                 continue
         found = _ask(rng, speaker, shown, passages[number], question, (chosen, spoken))
         if found:

@@ -9,7 +9,7 @@ from random import Random
 from elysia_chat.chains.prompt import Turn
 from elysia_chat.training.dataset.compose import build_example
 from elysia_chat.training.dataset.example import Example
-from elysia_chat.training.dataset.lexicon import template_file
+from elysia_chat.training.dataset.lexicon import pick, template_file
 from elysia_chat.training.dataset.manners import Passage
 from elysia_chat.training.dataset.voice import Speaker, split
 from elysia_chat.training.errors import DataFileError
@@ -64,6 +64,17 @@ def general_talk(language: str) -> list[Dialogue]:
     return [Dialogue("general", language, (Turn(asked.strip(), reply.strip()),)) for asked, _, reply in lines]
 
 
+def opinion(rng: Random, language: str) -> Dialogue:
+    """Draw a line of small talk with something in it that changes from time to time."""
+    templates = template_file("opinions")
+    kind = rng.choice(sorted(templates[language]))
+    asked, _, replies = rng.choice(templates[language][kind].strip().splitlines()).partition(" > ")
+    own = templates["words"][language].get(kind)
+    drawn = rng.choice(own.split("|")) if own else pick(rng, language, kind)
+    said, reply = (text.strip().replace("{x}", drawn) for text in (asked, rng.choice(replies.split(" | "))))
+    return Dialogue("small_talk", language, (Turn(said, reply[:1].upper() + reply[1:]),))
+
+
 def talk_example(
     rng: Random, speaker: Speaker, dialogues: Sequence[Dialogue], passages: Sequence[Passage] | None
 ) -> Example | None:
@@ -72,6 +83,8 @@ def talk_example(
     if not own:
         return None
     chosen = rng.choice(own)
+    if speaker.style == "elysia" and rng.random() < 0.35:
+        chosen = opinion(rng, speaker.language)
     history = list(chosen.turns[:-1])
     if not history and rng.random() < 0.25:
         history = list(rng.choice(own).turns[:1])
