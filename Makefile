@@ -3,7 +3,7 @@
 #   make chat ARGS="--port 8080"        arguments for the command
 #   make test PYTEST_ARGS="-k splitter" arguments for pytest
 #   make chat TORCH_ARGS="--index-url …" where torch comes from, for a build without CUDA
-#   make test VENV=/tmp/other           another environment
+#   make test VENV=other                another environment
 
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
 PYTHON ?= $(firstword $(foreach name,python3 python3.12 python3.11,$(shell $(name) -c '$(FITS)' 2> /dev/null && echo $(name))) python3)
