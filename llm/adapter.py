@@ -39,7 +39,7 @@ def check_adapter(folder: Path, model: Any, base: str) -> None:
         raise AdapterError(msg)
     modules = dict(model.named_modules())
     for name, shape in _shapes(folder).items():
-        module, _, side = name.removeprefix(_PREFIX).partition(".lora_")
+        module, side = _module_and_side(name)
         if side[:1] not in ("A", "B"):
             continue
         weight = getattr(modules.get(module), "weight", None)
@@ -50,17 +50,23 @@ def check_adapter(folder: Path, model: Any, base: str) -> None:
 
 
 def merge_adapter(folder: Path, model: Any) -> Any:
-    """Return the model with an adapter merged into its weights.
+    """Return the model with an adapter merged into its weights, the merged ones in float32.
+
+    A merge in half precision would round the sum of weight and adapter away where it is small; all of a large model in
+    float32 may not fit into memory.
 
     Args:
         folder: of the adapter, already checked.
-        model: in float32; it is changed.
+        model: in its own dtype; it is changed.
 
     Raises:
         AdapterError: the merged weights are not numbers, or peft cannot read the adapter.
     """
     from peft import PeftModel
 
+    modules = dict(model.named_modules())
+    for name in {_module_and_side(name)[0] for name in _shapes(folder)} & modules.keys():
+        modules[name].weight.data = modules[name].weight.data.float()
     try:
         with warnings.catch_warnings():
             # peft 0.21 asks transformers 5 by the attribute's older name.
@@ -93,6 +99,12 @@ def _shapes(folder: Path) -> dict[str, list[int]]:
     except (OSError, SafetensorError) as error:
         msg = f"{folder / WEIGHTS} is missing, cut off or damaged: copy the adapter again."
         raise AdapterError(msg) from error
+
+
+def _module_and_side(weight: str) -> tuple[str, str]:
+    """Return the module that a weight of the adapter changes, and what follows `lora_` in its name."""
+    module, _, side = weight.removeprefix(_PREFIX).partition(".lora_")
+    return module, side
 
 
 def _last_part(name: str) -> str:

@@ -72,15 +72,12 @@ def load_model(name: str, adapter: Path | None, dtype: str, device: str) -> tupl
         ModelLoadError: the model cannot be loaded.
         AdapterError: the adapter cannot be read or belongs to another model.
     """
-    import torch
-
     folder = find_folder(name)
     if folder is not None:
         check_folder(folder)
     target = choose_device(device)
     kind = choose_dtype(dtype, target)
-    # A merge in half precision would round the sum of weight and adapter away where it is small.
-    model, tokenizer = _load(str(folder or name), torch.float32 if adapter is not None else kind)
+    model, tokenizer = _load(str(folder or name), "auto" if adapter is not None else kind)
     if adapter is not None:
         if getattr(model.config, "quantization_config", None) is not None:
             msg = f"{name} is quantised: an adapter cannot be merged into it. Merge it into the 16-bit model first."

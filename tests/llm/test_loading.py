@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from elysia_chat.llm.adapter import check_adapter
+from elysia_chat.llm.adapter import check_adapter, merge_adapter
 from elysia_chat.llm.errors import AdapterError, ModelLoadError
 from elysia_chat.llm.hardware import choose_device, choose_dtype
 from elysia_chat.llm.loading import check_folder, load_model
@@ -116,6 +116,14 @@ class TestAdapter:
         assert {parameter.dtype for parameter in rounded.parameters()} == {torch.bfloat16}
         assert torch.equal(rounded(PROMPT).logits, saved(PROMPT).logits)
         assert rounded.model.rotary_emb.full_attention_inv_freq.dtype == torch.float32
+
+    def test_a_model_in_half_precision_is_merged_in_float32(self, folder: Path, tmp_path: Path):
+        """Only what the adapter changes is taken to float32: a large model need not fit into memory twice."""
+        half = tiny.save(tmp_path / "half" / "tiny", load(folder, dtype="bfloat16"))
+        adapter = save_adapter(tmp_path / "adapter", half)
+        in_float32 = load_model(str(half), None, "float32", "cpu")[0]
+        expected = load(tiny.save(tmp_path / "merged", merge_adapter(adapter, in_float32)), dtype="bfloat16")
+        assert torch.equal(load(half, adapter, "bfloat16")(PROMPT).logits, expected(PROMPT).logits)
 
     def test_of_a_base_with_another_name(self, folder: Path, tmp_path: Path):
         adapter = save_adapter(tmp_path / "adapter", folder)
