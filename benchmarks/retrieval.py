@@ -3,9 +3,9 @@
     python benchmarks/retrieval.py SQUAD.json [--world benchmarks/worlds/dev] [--weights 0.3,0.5,0.7] [--json FILE]
 
 Every passage of the file is one chunk, without a title, so that the text alone decides. A world is a folder with
-`documents/` and `questions.json`; it is cut as the product cuts it, and a chunk is right where it comes from the
-question's source and holds an accepted answer. R@k is the share of questions with a right chunk among the first k,
-MRR the mean of 1/rank within the first ten. The last row is the product's own retriever with its default settings.
+`documents/` (or `lore/`) and `questions.json`; it is cut as the product cuts it, and a chunk is right where it comes
+from the question's source and holds an accepted answer. R@k is the share of questions with a right chunk among the
+first k, MRR the mean of 1/rank within the first ten. The last row is the product's own retriever by default.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from elysia_chat.kb.store import KnowledgeBase, discard_index, open_knowledge_ba
 PERSONA = "retrieval-benchmark"
 DEPTH = 100
 WEIGHTS = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
-CANDIDATES = "10,20,50,100"
+CANDIDATES = "10,20,50"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def read_world(folder: Path) -> tuple[list[Chunk], list[Question]]:
     sizes = IngestSettings()
     chunks = [
         chunk
-        for path in sorted((folder / "documents").glob("*.md"))
+        for path in sorted([*(folder / "documents").glob("*.md"), *(folder / "lore").glob("*.md")])
         for chunk in split(load(path, Limits()), path.name, sizes.chunk_size, sizes.chunk_overlap)
     ]
     questions = []

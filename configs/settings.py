@@ -55,7 +55,7 @@ class RetrievalSettings(_Strict):
     candidates: int = Field(20, ge=1, le=200, description="passages that each ranking offers to the fusion")
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
     fusion: Literal["convex", "rrf"] = Field("convex", description="of scores ('convex') or of ranks ('rrf')")
-    dense_weight: float = Field(0.4, ge=0.0, le=1.0, description="share of the dense ranking in the fusion")
+    dense_weight: float = Field(0.3, ge=0.0, le=1.0, description="share of the dense ranking in the fusion")
     mmr: float | None = Field(None, ge=0.0, le=1.0, description="lambda of maximal marginal relevance; unset: off")
     neighbours: bool = Field(False, description="join each passage with the ones before and after it")
     reranker: str | None = Field(None, description="cross-encoder by name or folder; unset: none")

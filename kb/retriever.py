@@ -43,7 +43,7 @@ class HybridRetriever(BaseRetriever):
     candidates: int = Field(20, ge=1)
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
     fusion: Fusion = "convex"
-    dense_weight: float = Field(0.35, ge=0.0, le=1.0)
+    dense_weight: float = Field(0.3, ge=0.0, le=1.0)
     reranker: Any = None
     mmr: float | None = Field(None, ge=0.0, le=1.0)
     neighbours: bool = False
