@@ -1,11 +1,13 @@
 """Adapters and the models they belong to: loaded together as they were trained, unmerged."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from elysia_chat.llm.adapter import check_adapter
+from elysia_chat.llm.errors import ModelLoadError
 from elysia_chat.llm.hardware import choose_device, choose_dtype
 from elysia_chat.llm.loading import check_folder, find_folder, load_model, quiet_progress_bars
 from elysia_chat.training.errors import CheckpointError
@@ -80,7 +82,7 @@ def load_base(name: str, *, bits: Bits = 16, dtype: str = "auto", device: str = 
     if folder is not None:
         check_folder(folder)
     source = str(folder or name)
-    with quiet_progress_bars():
+    with quiet_progress_bars(), _one_line_errors(source):
         model = AutoModelForCausalLM.from_pretrained(
             source,
             dtype=kind,
@@ -104,16 +106,23 @@ def check_belongs(adapter: Path, base: str) -> None:
         AdapterError: it is cut short, or was made for another model.
         ModelLoadError: the base cannot be read.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     folder = find_folder(base)
     if folder is not None:
         check_folder(folder)
-    config = AutoConfig.from_pretrained(str(folder or base))
-    with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(config)
-    check_adapter(adapter, empty, folder.name if folder is not None else base)
+    check_adapter(adapter, empty_model(base), folder.name if folder is not None else base)
+
+
+def empty_model(name: str) -> Any:
+    """Return a model without its weights: the shape of each matrix, and the configuration.
+
+    Raises:
+        ModelLoadError: there is no such model, or its architecture is not known.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with _one_line_errors(name), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(str(find_folder(name) or name)))
 
 
 def attach(adapter: Path, model: Any) -> Any:
@@ -129,6 +138,15 @@ def attach(adapter: Path, model: Any) -> Any:
     except (ValueError, RuntimeError, KeyError, TypeError, OSError) as error:
         msg = f"Cannot read the adapter {adapter}: {str(error).splitlines()[0]}"
         raise CheckpointError(msg) from error
+
+
+@contextmanager
+def _one_line_errors(source: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        msg = f"Cannot load the model {source}: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
+        raise ModelLoadError(msg) from error
 
 
 def _config(adapter: Path) -> dict[str, Any]:

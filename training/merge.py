@@ -17,7 +17,16 @@ import torch
 
 from elysia_chat.llm.hardware import choose_device
 from elysia_chat.llm.loading import check_folder, find_folder, load_model
-from elysia_chat.training.adapters import Bits, attach, base_of, check_belongs, load_base, public_name, trained_bits
+from elysia_chat.training.adapters import (
+    Bits,
+    attach,
+    base_of,
+    check_belongs,
+    empty_model,
+    load_base,
+    public_name,
+    trained_bits,
+)
 from elysia_chat.training.folders import check_free, check_target, fresh_folder
 from elysia_chat.training.handover_errors import MergeError, writing_errors
 from elysia_chat.training.merge_difference import TEXTS, Difference, compare, encode_texts, measure
@@ -213,22 +222,13 @@ def _check_tied(adapter: Path, name: str) -> None:
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     targets = config.get("target_modules") or []
     on_ends = [part for part in ("lm_head", "embed_tokens") if part in targets]
-    if on_ends and _config(name).get_text_config().tie_word_embeddings:
+    if on_ends and empty_model(name).config.get_text_config().tie_word_embeddings:
         msg = f"The adapter changes {on_ends[0]}, which {name} shares between its two ends: it cannot be merged."
         raise MergeError(msg)
 
 
-def _config(name: str) -> Any:
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(str(find_folder(name) or name))
-
-
 def _parameters(name: str) -> int:
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        return int(AutoModelForCausalLM.from_config(_config(name)).num_parameters())
+    return int(empty_model(name).num_parameters())
 
 
 def _weights_bytes(name: str, dtype: str) -> int:

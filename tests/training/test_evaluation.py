@@ -412,6 +412,13 @@ class TestReport:
         assert "Overfitting set in at step 30" in text
         assert "Left out: it is cut off" in text
 
+    def test_without_matplotlib_there_is_a_report_without_pictures(
+        self, prepared: PreparedPrompts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+        files = write_report(build_report(prepared, [answers_by(prepared, good_reply)]), tmp_path)
+        assert [path.name for path in files] == ["report.json", "report.md"]
+
     def test_what_a_model_wrote_stays_in_its_line(self, prepared: PreparedPrompts) -> None:
         nasty = answers_by(prepared, lambda _item: "```\n# big\n<script>|x|`" + "y" * 500)
         text = markdown(build_report(prepared, [nasty]))

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from elysia_chat.configs.errors import ElysiaChatError
-from elysia_chat.llm.errors import AdapterError
+from elysia_chat.llm.errors import AdapterError, ModelLoadError
 from elysia_chat.training import folders
 from elysia_chat.training import merge as merge_module
 from elysia_chat.training.errors import CheckpointError
@@ -151,6 +151,14 @@ class TestBadInput:
         weights.write_bytes(weights.read_bytes()[:-100])
         with pytest.raises(AdapterError, match="cut off or damaged"):
             merge(cut, tmp_path / "out", base=str(base), bits=16)
+
+    def test_a_base_of_an_unknown_architecture(self, base: Path, adapter: Path, tmp_path: Path) -> None:
+        other = Path(shutil.copytree(base, tmp_path / "tiny-llama"))
+        config = json.loads((other / "config.json").read_text())
+        (other / "config.json").write_text(json.dumps({**config, "model_type": "nonsense"}))
+        with pytest.raises(ModelLoadError, match="Cannot load the model") as caught:
+            merge(adapter, tmp_path / "out", base=str(other), bits=16)
+        assert "\n" not in str(caught.value)
 
     def test_no_adapter_at_all(self, base: Path, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="is no adapter"):

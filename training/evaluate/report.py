@@ -1,6 +1,8 @@
 """One report of an evaluation: JSON for programs, Markdown for people, and pictures."""
 
+import importlib.util
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from elysia_chat.training.evaluate.sweep import Sweep
 from elysia_chat.training.folders import write_text
 from elysia_chat.training.handover_errors import EvaluationError, writing_errors
 
+_log = logging.getLogger(__name__)
 JSON_FILE, MARKDOWN_FILE, PICTURE, SWEEP_PICTURE = "report.json", "report.md", "comparison.png", "sweep.png"
 _METRICS: Mapping[str, str] = {
     "overall": "overall",
@@ -151,7 +154,10 @@ def comparison_table(report: Mapping[str, Any]) -> list[str]:
 
 
 def draw(report: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Draw the comparison, and the sweep where there is one, as PNG pictures."""
+    """Draw the comparison, and the sweep where there is one, as PNG pictures; none where matplotlib is missing."""
+    if importlib.util.find_spec("matplotlib") is None:
+        _log.warning("The report has no pictures: they need matplotlib (pip install matplotlib).")
+        return []
     from matplotlib.figure import Figure
 
     runs = report["runs"]
