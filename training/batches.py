@@ -11,6 +11,7 @@ from elysia_chat.training.tokens import IGNORED, Encoded
 if TYPE_CHECKING:
     import torch
 
+
 class TokenBudgetSampler:
     """Yields lists of indices; a batch of n examples of at most m tokens has n * m <= budget.
 
@@ -68,7 +69,12 @@ def collate(items: Sequence[Encoded], pad: int, multiple: int = 16) -> dict[str,
     import torch
 
     length = -(-max(len(item.ids) for item in items) // multiple) * multiple
-    fields = {"input_ids": ("ids", pad), "position_ids": ("position", 0), "segments": ("segment", -1), "labels": ("target", IGNORED)}
+    fields = {
+        "input_ids": ("ids", pad),
+        "position_ids": ("position", 0),
+        "segments": ("segment", -1),
+        "labels": ("target", IGNORED),
+    }
     batch = {}
     for name, (field, empty) in fields.items():
         rows = np.full((len(items), length), empty, dtype=np.int64)

@@ -13,14 +13,14 @@ from elysia_chat.training.presets import EvaluatePart
 _log = logging.getLogger(__name__)
 
 
-class PromptCallback(TrainerCallback):
+class PromptCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
     """Answers the prompts of a file every so many steps, and appends answers and shares to a file."""
 
     def __init__(self, settings: EvaluatePart, model: Any, tokenizer: Any, path: Path) -> None:
         self.settings, self.model, self.tokenizer, self.path = settings, model, tokenizer, path
         self.prompts = read_prompts(Path(settings.prompts))
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:  # noqa: ARG002
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Answer the prompts when it is time."""
         if self.settings.every and state.global_step % self.settings.every == 0:
             self.answer(state.global_step)

@@ -163,7 +163,8 @@ def load_preset(name: str, overrides: Sequence[str] = ()) -> Preset:
     except yaml.YAMLError as error:
         msg = f"The preset '{name}' or an override is not valid YAML: {error}."
         raise PresetError(msg) from error
-    return _build(Preset, content, "")
+    preset: Preset = _build(Preset, content, "")
+    return preset
 
 
 def _override(content: dict[str, Any], override: str) -> None:

@@ -5,7 +5,6 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,8 @@ def run_training(preset: Preset, out: Path, *, resume: bool = False, base: Path 
         "base": preset.model.name, "data_sha256": digest, "examples": sum(item.examples for item in encoded),
         "sequences": len(encoded), "left_out": left_out,
         "tokens": int(lengths(encoded).sum()), "steps": trainer.state.global_step, "skipped_steps": guard.skipped,
-        "seconds": round(seconds, 1), "epochs": round(float(trainer.state.epoch or 0), 3), "device": str(device), "loss": _last_loss(history), "scores": scores,
+        "seconds": round(seconds, 1), "epochs": round(float(trainer.state.epoch or 0), 3), "device": str(device),
+        "loss": _last_loss(history), "scores": scores,
         "versions": _versions(),
     }  # fmt: skip
     _write_results(adapter, out, preset, facts, history)
@@ -177,6 +177,7 @@ def add_adapter(model: Any, preset: Preset) -> Any:
         task_type="CAUSAL_LM",
     )
     if preset.train.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
         model.enable_input_require_grads()
     if lora.start:
         try:
@@ -281,7 +282,6 @@ def _trainer(preset: Preset, out: Path, model: Any, tokenizer: Any, encoded: lis
         bf16=preset.model.dtype == "bfloat16",
         use_cpu=not cuda,
         optim="adamw_torch_fused" if cuda else "adamw_torch",
-        gradient_checkpointing=train.gradient_checkpointing,
         save_steps=train.save_steps,
         save_total_limit=train.save_limit,
         logging_steps=train.log_steps,
@@ -344,6 +344,3 @@ def draw_loss(history: list[dict[str, Any]], path: Path) -> None:
     axes.set_yscale("log")
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
-
-
-Progress = Callable[[str], None]

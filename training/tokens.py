@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from elysia_chat.training.dataset.example import Example
 from elysia_chat.training.errors import DataFileError
 
-
 IGNORED = -100
 
 
@@ -53,8 +52,8 @@ def pack(common: Sequence[int], parts: Sequence[tuple[Sequence[int], Sequence[in
         segment += [number] * len(own)
         position += range(len(common), len(common) + len(own))
         target += [IGNORED] * (len(rest) - 1) + list(answer) + [IGNORED]
-    as_array = [np.array(part, dtype=np.int32) for part in (ids, segment, position, target)]
-    return Encoded(*as_array, len(parts))
+    columns = [np.array(part, dtype=np.int32) for part in (ids, segment, position, target)]
+    return Encoded(columns[0], columns[1], columns[2], columns[3], len(parts))
 
 
 def read_examples(path: Path) -> Iterator[Example]:
@@ -139,7 +138,9 @@ def _blocks(examples: Iterable[Example], groups: int) -> Iterator[list[list[Exam
 
 
 def _sequences(common: list[int], pairs: list[tuple[list[int], list[int]]], max_tokens: int) -> list[Encoded]:
-    sequences, current, used = [], [], len(common)
+    sequences: list[Encoded] = []
+    current: list[tuple[list[int], list[int]]] = []
+    used = len(common)
     for pair in pairs:
         size = len(pair[0]) + len(pair[1])
         if current and used + size > max_tokens:
@@ -156,7 +157,7 @@ def _ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
 
 def _common(prompts: Sequence[str]) -> str:
     """Return what all prompts begin with, up to the last line end, which no token reaches across."""
-    shared = os.path.commonprefix(list(prompts))
+    shared = os.path.commonprefix(list(prompts))  # noqa: RUF071 (by character is what is wanted)
     if len(prompts) == 1 or any(len(shared) == len(prompt) for prompt in prompts):
         shared = shared.rstrip("\n").rpartition("\n")[0]
     return shared[: shared.rfind("\n") + 1]

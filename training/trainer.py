@@ -66,14 +66,16 @@ def answer_loss(model: Any, inputs: dict[str, torch.Tensor], items: Any = None) 
     return total / (items if items is not None else wanted.sum())
 
 
-class Clock(TrainerCallback):
+class Clock(TrainerCallback):  # type: ignore[misc,unused-ignore]
     """Ends a run after so many seconds, with the learning rate brought down in time."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.started = 0.0
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Start the clock."""
         self.started = time.monotonic()
 
@@ -101,7 +103,7 @@ def cosine(optimizer: Any, steps: int, warmup: int, end_share: float, clock: Clo
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-class FiniteGuard(TrainerCallback):
+class FiniteGuard(TrainerCallback):  # type: ignore[misc,unused-ignore]
     """Leaves out steps whose gradients are not finite, counts them, and stops after several in a row."""
 
     def __init__(self, patience: int) -> None:
@@ -111,7 +113,7 @@ class FiniteGuard(TrainerCallback):
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:  # noqa: ARG002
+    ) -> None:
         """Drop the gradients of a step that went wrong; the optimiser leaves parameters without gradients alone."""
         parameters = [item for item in kwargs["model"].parameters() if item.grad is not None]
         norm = torch.nn.utils.get_total_norm([item.grad for item in parameters])
@@ -133,13 +135,14 @@ class FiniteGuard(TrainerCallback):
             raise DivergedError(msg)
 
 
-class AnswerTrainer(Trainer):
+class AnswerTrainer(Trainer):  # type: ignore[misc,unused-ignore]
     """Trains on answers; see `answer_loss`, `TokenBudgetSampler` and `cosine`."""
 
     def __init__(self, *args: Any, encoded: list[Encoded], part: TrainPart, pad: int, **kwargs: Any) -> None:
         self._encoded, self._part, self._pad = encoded, part, pad
         self._clock = Clock(part.seconds) if part.seconds else None
         callbacks = [*kwargs.pop("callbacks", []), *([self._clock] if self._clock else [])]
+        self.lr_scheduler: Any = None
         super().__init__(*args, train_dataset=EncodedDataset(encoded), callbacks=callbacks, **kwargs)
         self.model_accepts_loss_kwargs = True
 
@@ -163,11 +166,13 @@ class AnswerTrainer(Trainer):
 
     def get_train_dataloader(self) -> Any:
         """Return batches of similar length."""
-        sampler = TokenBudgetSampler(lengths(self._encoded), self._part.batch_tokens, self.args.seed, self.args.world_size)
+        sampler = TokenBudgetSampler(
+            lengths(self._encoded), self._part.batch_tokens, self.args.seed, self.args.world_size
+        )
         pad = self._pad
         loader: DataLoader[Any] = DataLoader(
-            self.train_dataset,  # type: ignore[arg-type]
-            batch_sampler=sampler,  # type: ignore[arg-type]
+            self.train_dataset,
+            batch_sampler=sampler,
             collate_fn=lambda items: collate(items, pad),
             pin_memory=torch.cuda.is_available(),
         )

@@ -127,7 +127,7 @@ def gather(persona: Persona, mix: Mix, test_share: float, reading_file: Path | N
 
 
 def _voice(persona: Persona, language: str) -> Speaker:
-    card = persona.card.localized(language)  # type: ignore[arg-type]
+    card = persona.card.localized(language)
     style = "elysia" if persona.name == "elysia" else "plain"
     wordings = split(template_file("voice")[style][language]["refuse"])
     refusals = (*card.refusals, *card.refusals, *wordings)
@@ -152,10 +152,12 @@ def _examples(material: Material, seed: str, size: int, processes: int) -> list[
             jobs += _UNITS_A_JOB * len(wave)
             made = (_units(material, seeds) for seeds in wave) if local else pool.map(_job, wave)
             for examples in made:
+                if total >= size:
+                    break
                 for _, group in groupby(_fresh(examples, seen), key=lambda item: item.extra["group"]):
                     groups.append(list(group))
                     total += len(groups[-1])
-    Random(seed).shuffle(groups)
+    Random(seed).shuffle(groups)  # noqa: S311 (a reproducible draw, no secret)
     return list(islice(chain.from_iterable(groups), size))
 
 

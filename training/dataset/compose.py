@@ -8,11 +8,10 @@ from langchain_core.documents import Document
 
 from elysia_chat.chains.prompt import Turn, build_prompt
 from elysia_chat.training.dataset.example import Example
-from elysia_chat.training.dataset.lexicon import entity_name
 from elysia_chat.training.dataset.manners import Passage
-from elysia_chat.training.dataset.questions import bare_question, dress, quoted, restated, second_person, too_near
+from elysia_chat.training.dataset.questions import bare_question, dress, quoted, restated, too_near
 from elysia_chat.training.dataset.voice import Speaker, affirm, refuse, split
-from elysia_chat.training.dataset.world import Attribute, Entity, Fact, Stated, World, attributes
+from elysia_chat.training.dataset.world import Attribute, Entity, Stated, World
 
 _ENDS = "。！？.!?…"
 _ROLE = {"system": "system", "human": "user", "ai": "assistant"}
@@ -172,7 +171,7 @@ def follow_up(rng: Random, world: World, pool: Sequence[Passage], speaker: Speak
     if not candidates:
         return None
     entity = rng.choice(candidates)
-    (first_passage, first), (passage, second) = rng.sample(_stated_of(pool, entity), 2)
+    (_, first), (passage, second) = rng.sample(_stated_of(pool, entity), 2)
     if first.fact is second.fact:
         return None
     opener = dress(rng, language, bare_question(rng, first, language, entity.name, inverse=False))

@@ -145,7 +145,8 @@ def _labelled(rng: Random, entity: Entity, facts: Sequence[Fact]) -> Written:
         if chinese
         else ("- {k}: {v}", "{k}: {v}", "**{k}**: {v}", "| {k} | {v} |", "{k} = {v}", "* {k} - {v}")
     )
-    lines, stated = [], []
+    lines: list[str] = []
+    stated: list[Stated] = []
     if rng.random() < 0.6:
         lines.append(entity.name)
     for fact in facts:
@@ -162,7 +163,8 @@ def _dialogue(rng: Random, entity: Entity, facts: Sequence[Fact]) -> Written:
     """Two people talk about the thing."""
     chinese = entity.language == "zh"
     one, two = (person_name(rng, entity.language) for _ in range(2))
-    lines, stated = [], []
+    lines: list[str] = []
+    stated: list[Stated] = []
     for fact in facts:
         templates = fact.attribute.statements[entity.language]
         index = rng.randrange(len(templates))
@@ -196,7 +198,8 @@ def _dialogue(rng: Random, entity: Entity, facts: Sequence[Fact]) -> Written:
 def _questions(rng: Random, entity: Entity, facts: Sequence[Fact]) -> Written:
     """Questions with their answers, as in a list of frequent questions."""
     chinese = entity.language == "zh"
-    lines, stated = [], []
+    lines: list[str] = []
+    stated: list[Stated] = []
     for fact in facts:
         ask = rng.choice(fact.attribute.questions[entity.language]).replace("{s}", entity.name)
         text = f"**{ask}？**\n{fact.value}。" if chinese else f"**{capital(ask)}?**\n{capital(fact.value)}."
@@ -264,7 +267,8 @@ def _legend(rng: Random, entity: Entity, facts: Sequence[Fact]) -> Written:
 
 def _numbered(rng: Random, entity: Entity, facts: Sequence[Fact]) -> Written:
     """A list of numbered or bulleted statements."""
-    lines, stated = [], []
+    lines: list[str] = []
+    stated: list[Stated] = []
     mark = rng.choice(("{n}. ", "- ", "* ", "第{n}条 " if entity.language == "zh" else "({n}) "))
     for number, (text, found) in enumerate(_sentences(rng, entity, facts, entity.name, fill=0.3), 1):
         lines.append(mark.format(n=number) + text)
@@ -302,7 +306,8 @@ def _rosters(rng: Random, world: World, number: int) -> list[Passage]:
     if len(chosen) < 2:
         return []
     chosen = rng.sample(chosen, min(len(chosen), rng.randint(2, 3)))
-    lines, stated = [], []
+    lines: list[str] = []
+    stated: list[Stated] = []
     for entity in chosen:
         # These facts are taken out of the thing's own list, so that each is stated in one place only.
         facts = [entity.facts[0]]

@@ -26,7 +26,7 @@ from elysia_chat.training.dataset.world import Stated, World, attributes
 
 
 def shown_of_world(rng: Random, pool: Sequence[Passage]) -> list[Passage]:
-    """Choose passages of a world that a retriever might return together: of the same things, with the same attributes."""
+    """Choose passages of a world that a retriever might return together: of alike things and attributes."""
     started = [passage for passage in pool if passage.stated]
     if not started:
         return []
@@ -70,7 +70,9 @@ def fact_panel(
     return shown, asked
 
 
-def _stated_question(rng: Random, stated: Stated, shown: Sequence[Passage], number: int, speaker: Speaker) -> Asked | None:
+def _stated_question(
+    rng: Random, stated: Stated, shown: Sequence[Passage], number: int, speaker: Speaker
+) -> Asked | None:
     fact, language, passage = stated.fact, speaker.language, shown[number - 1]
     name = asked_name(rng, fact.entity, language, [passage])
     able = bool(fact.attribute.inverse[language]) and not fact.entity.own and language == fact.entity.language

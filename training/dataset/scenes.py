@@ -2,7 +2,8 @@
 
 The files `templates/scenes_*.txt`: `@@` begins a scene with its title, `##` a section with its heading; `?` is a
 question (wordings split at "|") with the words of the passage that answer it after `=>`; `?zh` and `?en` ask in that
-language; `!` is a question that the passage does not answer. `{a:person}` draws a value, `{a=x|y}` chooses, `{a}` repeats.
+language; `!` is a question that the passage does not answer. `{a:person}` draws a value, `{a=x|y}` chooses, and
+`{a}` repeats.
 """
 
 import re
@@ -23,7 +24,7 @@ _SENTENCE = {
     "zh": re.compile(r"[^。！？!?\n]*[。！？!?]?[”」）]*"),
     "en": re.compile(r".+?(?:(?<!\bDr)[.!?][\"”)]*(?=\s|$)|$)", re.MULTILINE),
 }
-_PRONOUNS = {
+_PRONOUNS: dict[str, dict[str, Sequence[str]]] = {
     "zh": {"g": "她他", "h": "她他", "o": "她他"},
     "en": {"g": ("she", "he"), "h": ("her", "his"), "o": ("her", "him")},
 }
@@ -60,7 +61,9 @@ class Scene:
 def scenes(language: str) -> tuple[Scene, ...]:
     """Read the scenes of a language."""
     folder = files(__package__).joinpath("templates")
-    texts = [item.read_text(encoding="utf-8") for item in folder.iterdir() if item.name.startswith(f"scenes_{language}")]
+    texts = [
+        item.read_text(encoding="utf-8") for item in folder.iterdir() if item.name.startswith(f"scenes_{language}")
+    ]
     return tuple(_scene(language, block) for text in sorted(texts) for block in text.split("@@ ")[1:])
 
 
@@ -142,7 +145,7 @@ def sentence_of(text: str, answer: str, language: str) -> str:
 
 
 def _shorten(sentence: str, answer: str, language: str) -> str:
-    limit, mark = (64, "，") if language == "zh" else (170, ", ")
+    limit = 64 if language == "zh" else 170
     sentence = re.sub(r"^(?:\*\*)?[^*]+\*\*\s*", "", sentence)
     if len(sentence) <= limit:
         return sentence

@@ -6,7 +6,8 @@ from random import Random
 
 from elysia_chat.training.dataset.lexicon import KINDS, entity_name, pick, template_file, value
 
-PRONOUNS = {"zh": ("她", "他"), "en": (("she", "her", "her"), ("he", "him", "his"))}
+ZH_PRONOUNS = ("她", "他")
+EN_PRONOUNS = (("she", "her", "her"), ("he", "him", "his"))
 
 
 @dataclass(frozen=True)
@@ -154,12 +155,12 @@ def _give_facts(rng: Random, entity: Entity, others: list[Entity], people: list[
 def subject_forms(entity: Entity, form: str) -> tuple[str, str]:
     """Return how a thing is named as subject and how as possessor ("she", "her"; "她", "她的")."""
     if entity.language == "zh":
-        word = {"me": "我", "it": PRONOUNS["zh"][entity.gender] if entity.kind == "person" else "它"}.get(form, form)
+        word = {"me": "我", "it": ZH_PRONOUNS[entity.gender] if entity.kind == "person" else "它"}.get(form, form)
         return word, f"{word}的"
     if form == "me":
         return "I", "my"
     if form == "it":
-        pronoun = PRONOUNS["en"][entity.gender] if entity.kind == "person" else ("it", "it", "its")
+        pronoun = EN_PRONOUNS[entity.gender] if entity.kind == "person" else ("it", "it", "its")
         return pronoun[0], pronoun[2]
     return form, f"{form}'s"
 
