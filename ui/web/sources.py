@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
 
 _TEASER_CHARS = 90
+_TEASER_LEAD = 12
 
 
 def sources_html(question: str, passages: Sequence["Document"], cited: Sequence[int], texts: Texts) -> str:
@@ -76,7 +77,11 @@ def _score(passage: "Document", texts: Texts) -> str:
 
 
 def _teaser(text: str, spans: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return the part of a passage to show while it is closed: around the first word of the question."""
-    first = spans[0][0] if spans else 0
-    start = max(0, first - _TEASER_CHARS // 3)
+    """Return the part of a passage to show while it is closed: where most words of the question stand together."""
+
+    def words_from(start: int) -> int:
+        return len({text[a:b].casefold() for a, b in spans if start <= a and b <= start + _TEASER_CHARS})
+
+    starts = [max(0, start - _TEASER_LEAD) for start, _ in spans]
+    start = max(starts, key=words_from, default=0)
     return start, min(len(text), start + _TEASER_CHARS)

@@ -69,7 +69,8 @@ def visit(browser: Browser) -> Iterator[Callable[..., Visitor]]:
     with ExitStack() as stack:
 
         def go(url: str, *, wait: bool = True, **options: Any) -> Visitor:
-            context = browser.new_context(**{"locale": "en-GB", "viewport": {"width": 1200, "height": 800}, **options})
+            usual = {"locale": "en-GB", "viewport": {"width": 1200, "height": 800}, "reduced_motion": "reduce"}
+            context = browser.new_context(**{**usual, **options})
             stack.callback(context.close)
             page = context.new_page()
             page.on("request", watch)

@@ -148,7 +148,7 @@ class Visitor:
         expect(self.page.locator("#drawer")).to_be_visible()
 
     def choose(self, value: str) -> None:
-        self.page.locator(f'#drawer input[value="{value}"]').check(force=True)
+        self.page.locator(f'#drawer label:has(input[value="{value}"])').click()
 
     def box(self) -> str:
         return self.page.locator("#box textarea").input_value()

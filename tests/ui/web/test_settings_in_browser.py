@@ -141,6 +141,11 @@ def test_on_a_phone_nothing_sticks_out(start, visit):
     assert not visitor.page.evaluate(WIDER_THAN_THE_SCREEN)
     visitor.page.locator(".passage summary").first.click()
     assert not visitor.page.evaluate(WIDER_THAN_THE_SCREEN)
+    visitor.write("much " * 1000)
+    expect(visitor.page.locator("#history .notice")).to_be_visible()
+    visitor.page.wait_for_timeout(300)
+    notice, box = (visitor.page.locator(name).bounding_box() for name in ("#history .notice", "#box-row"))
+    assert 0 < notice["y"] < notice["y"] + notice["height"] <= box["y"]
     visitor.open_settings()
     drawer = visitor.page.locator("#drawer").bounding_box()
     assert drawer["width"] <= 390

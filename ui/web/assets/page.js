@@ -118,11 +118,18 @@ window.elysia ??= (() => {
     if (header) new MutationObserver(applyLanguage).observe(header, { childList: true, subtree: true, attributeFilter: ["lang"] });
     if (matchMedia("(hover: hover)").matches) document.querySelector("#box textarea")?.focus();
     dark.addEventListener("change", applyLook);
-    const chat = document.querySelector("#chat");
-    if (!chat) return;
+    const [chat, composer] = ["#chat", "#composer"].map((name) => document.querySelector(name));
+    if (!chat || !composer) return;
+    new ResizeObserver(() => keepClearOf(composer)).observe(composer);
     new MutationObserver(() => {
-      if (pinned && document.querySelector("#history .exchange")) requestAnimationFrame(toEnd);
+      if (pinned && document.querySelector("#history :is(.exchange, .notice)")) requestAnimationFrame(toEnd);
     }).observe(chat, { childList: true, subtree: true, characterData: true });
+  }
+
+  // The box grows with what is written in it; the last line of the chat stays above it.
+  function keepClearOf(composer) {
+    document.documentElement.style.setProperty("--composer", `${composer.offsetHeight}px`);
+    if (pinned && document.querySelector("#history .exchange")) toEnd();
   }
 
   return { start, setLook, download };
