@@ -108,6 +108,10 @@ def test_holds_one_of(answer: str, accepted: list[str], right: bool):
         ("who is 樱?", "en"),
         ("?!", "zh"),
         ("爱莉", "zh"),
+        ("Who is 爱莉希雅?", "en"),
+        ("The Elysian Realm 在哪里", "zh"),
+        ("Mei 呢？", "zh"),
+        ("Elysian Realm", "en"),
         ("What does 往世乐土 mean here?", "en"),
     ],
 )
