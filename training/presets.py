@@ -203,7 +203,7 @@ def _value(hint: Any, value: Any, path: str) -> Any:
             pass
     if hint is str and value is None:
         return ""
-    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+    if hint != tuple[str, ...] and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    msg = f"'{path}' must be {getattr(hint, '__name__', 'a list of words')}, not {value!r}."
+    msg = f"'{path}' must be {'a list of words' if hint == tuple[str, ...] else hint.__name__}, not {value!r}."
     raise PresetError(msg)

@@ -180,11 +180,16 @@ def add_adapter(model: Any, preset: Preset) -> Any:
         model.gradient_checkpointing_enable()
         model.enable_input_require_grads()
     if lora.start:
+        if not (Path(lora.start) / "adapter_config.json").is_file():
+            msg = f"Cannot go on from the adapter {lora.start}: there is none in that folder."
+            raise CheckpointError(msg)
         try:
             tuned = PeftModel.from_pretrained(model, lora.start, is_trainable=True)
         except (OSError, ValueError, RuntimeError) as error:
             msg = f"Cannot go on from the adapter {lora.start}: {str(error).splitlines()[0]}"
             raise CheckpointError(msg) from error
+        # By the name alone peft would look the base up on a hub whenever it saves.
+        tuned.active_peft_config.base_model_name_or_path = model.name_or_path
     else:
         tuned = get_peft_model(model, config)
     for parameter in tuned.parameters():
