@@ -184,8 +184,11 @@ class Engine:
         ids = torch.tensor([list(tokens)], dtype=torch.long, device=self.model.device)
         options: dict[str, Any] = {"past_key_values": cache, "use_cache": True}
         if self._one_logit:
-            # The head is the largest matrix of a small model: no row of it where no token is chosen.
-            options["logits_to_keep"] = 1 if last else torch.empty(0, dtype=torch.long, device=ids.device)
+            # The head is the largest matrix of a small model: no row of it where no token is chosen. An index and not a
+            # number of tokens, since that would make a slice, for whose strides torch copies the whole head each time
+            # where the weights need no gradient, as after the merge of an adapter.
+            wanted = [len(tokens) - 1] if last else []
+            options["logits_to_keep"] = torch.tensor(wanted, dtype=torch.long, device=ids.device)
         logits: torch.Tensor = self.model(input_ids=ids, **options).logits
         return logits[:, -1] if last else logits[:, 0:0]
 
