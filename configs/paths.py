@@ -31,6 +31,11 @@ def models_dir() -> Path:
     return home() / "models"
 
 
+def voices_dir() -> Path:
+    """Return the folder of the voices, one folder each."""
+    return home() / "voices"
+
+
 def user_persona_dir(persona: str) -> Path:
     """Return the folder with the user's own files of a persona."""
     return home() / "personas" / persona
