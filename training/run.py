@@ -269,7 +269,7 @@ def _trainer(preset: Preset, out: Path, model: Any, tokenizer: Any, encoded: lis
     import torch
     from transformers import TrainingArguments
 
-    from elysia_chat.training.evaluation import PromptCallback
+    from elysia_chat.training.prompt_callback import PromptCallback
     from elysia_chat.training.trainer import AnswerTrainer, FiniteGuard
 
     train, cuda = preset.train, next(model.parameters()).device.type == "cuda"
