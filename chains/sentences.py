@@ -97,13 +97,21 @@ def _decide(text: str, position: int, end: int, *, final: bool) -> _Decision:
     if mark in "～~，,：" and before.isdigit() and text[position + 1 : position + 2].isdigit():
         return "go on"
     if mark in _WIDE_END + "，：" or any(mark in _WIDE_END + _WIDE_CLOSING for mark in text[position + 1 : end]):
-        return "go on" if mark == "…" and re.match(r"\s*[a-z]", following) else "cut"
+        return _decide_ellipsis(following, final=final) if mark == "…" else "cut"
     if mark == ";" and re.search(r"&\w+;$", text[: position + 1]):
         return "go on"
     if not following or following[0].isspace():
         return _decide_ascii(text[: position + 1], mark, following, final=final)
     joined = _is_east_asian(following[0]) and (mark in "!?" or _is_east_asian(before))
     return "cut" if joined else "go on"
+
+
+def _decide_ellipsis(following: str, *, final: bool) -> _Decision:
+    """An English sentence goes on behind an ellipsis where a small letter follows in the same line."""
+    blanks = len(following) - len(following.lstrip(" \t"))
+    if blanks == len(following) and not final:
+        return "wait"
+    return "go on" if re.match(r"[a-z]", following[blanks:]) else "cut"
 
 
 def _decide_ascii(head: str, mark: str, following: str, *, final: bool) -> _Decision:
@@ -162,7 +170,7 @@ def _forced_cut(text: str, limit: int) -> int:
 
 
 def _units(text: str) -> int:
-    return sum(map(_unit, _WORD.finditer(text)))
+    return sum(map(_unit, _WORD.finditer(re.sub(_CITATION, "", text))))
 
 
 def _unit(match: re.Match[str]) -> int:
