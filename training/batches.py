@@ -63,8 +63,8 @@ def collate(items: Sequence[Encoded], pad: int, multiple: int = 16) -> dict[str,
     """Pad a batch on the right.
 
     Returns:
-        input_ids, position_ids, segments (-1 where padded) and labels, each (batch, length) and int64; the length is
-        a multiple of `multiple`. A label is the token that follows its position.
+        input_ids, position_ids, segments and parents (-1 where padded) and labels, each (batch, length) and int64; the
+        length is a multiple of `multiple`. A label is the token that follows its position.
     """
     import torch
 
@@ -73,6 +73,7 @@ def collate(items: Sequence[Encoded], pad: int, multiple: int = 16) -> dict[str,
         "input_ids": ("ids", pad),
         "position_ids": ("position", 0),
         "segments": ("segment", -1),
+        "parents": ("parent", -1),
         "labels": ("target", IGNORED),
     }
     batch = {}

@@ -78,17 +78,44 @@ def answer_loss(
     Raises:
         PresetError: the model changes its logits in a way that is not known here.
     """
+    following = functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORE)
+    forward = {key: value for key, value in inputs.items() if key != "labels"}
+    return positions_loss(model, forward, following, num_items=num_items_in_batch, chunk_tokens=chunk_tokens)
+
+
+def positions_loss(
+    model: nn.Module,
+    forward: Mapping[str, Any],
+    following: Tensor,
+    *,
+    num_items: Tensor | int | None = None,
+    chunk_tokens: int | None = None,
+) -> tuple[Tensor, Any]:
+    """Compute the mean cross-entropy of the tokens that follow some positions.
+
+    Args:
+        model: as for `answer_loss`.
+        forward: inputs of its forward, without labels.
+        following: the token that each position has to predict, (batch, length); -100 where it is not learned.
+        num_items: divides the sum instead of the number of positions.
+        chunk_tokens: as for `answer_loss`.
+
+    Returns:
+        The loss, a scalar in float32, and the model's outputs, whose logits are of no position.
+
+    Raises:
+        PresetError: the model changes its logits in a way that is not known here.
+    """
     head = output_head(model)
     cap = _soft_cap(model)
-    labels = inputs["labels"]
     with _hidden_states_before(head) as caught:
-        outputs = model(**{key: value for key, value in inputs.items() if key != "labels"})
+        outputs = model(**forward)
     hidden = caught.pop()
-    targets = labels[:, 1:].to(hidden.device)
+    targets = following.to(hidden.device)
     wanted = targets != IGNORE
-    states, targets = hidden[:, : labels.shape[1] - 1][wanted], targets[wanted]
+    states, targets = hidden[wanted], targets[wanted]
     total = _summed_loss(head, states, targets, cap, chunk_tokens)
-    items = targets.numel() if num_items_in_batch is None else num_items_in_batch
+    items = targets.numel() if num_items is None else num_items
     if isinstance(items, Tensor):
         items = items.to(total.device)
     elif items == 0:
@@ -142,7 +169,7 @@ def _summed_loss(
     head: nn.Module, states: Tensor, targets: Tensor, cap: float | None, chunk_tokens: int | None
 ) -> Tensor:
     """Sum the cross-entropies of `states` (positions, hidden) over `targets` (positions,)."""
-    if not targets.numel():
+    if not targets.numel() and not hasattr(getattr(head, "weight", None), "ds_id"):
         return states.float().sum() * 0.0
     if _is_plain(head):
         weight: Tensor = head.weight  # type: ignore[assignment]
@@ -154,10 +181,20 @@ def _summed_loss(
         return total
     size = chunk_tokens or max(1, CHUNK_BYTES // (_vocabulary(head) * 4))
     total = states.new_zeros((), dtype=torch.float32)
-    for begin in range(0, len(targets), size):
-        part = states[begin : begin + size], targets[begin : begin + size]
-        total = total + checkpoint(_chunk_loss, head, *part, cap, use_reentrant=False)
+    for number in range(_chunks(head, len(targets), size, states.device)):
+        rows = slice(number * size, (number + 1) * size)
+        total = total + checkpoint(_chunk_loss, head, states[rows], targets[rows], cap, use_reentrant=False)
     return total
+
+
+def _chunks(head: nn.Module, positions: int, size: int, device: torch.device) -> int:
+    """Return how many chunks to compute: as many in every process, where all have to gather a head that is split."""
+    count = -(-positions // size)
+    if not hasattr(getattr(head, "weight", None), "ds_id") or not torch.distributed.is_initialized():
+        return count
+    most = torch.tensor(count, device=device)
+    torch.distributed.all_reduce(most, op=torch.distributed.ReduceOp.MAX)
+    return int(most)
 
 
 def _is_plain(head: nn.Module) -> bool:

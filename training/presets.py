@@ -18,14 +18,18 @@ class ModelPart:
     """The model that is tuned.
 
     Attributes:
-        name: "embedded", or a folder or hub name that transformers loads.
-        dtype: of the frozen weights: "bfloat16", "float16" or "float32".
+        name: "embedded", or a folder, a converted model or a hub name that transformers loads.
+        dtype: of the frozen weights, and of the computation: "bfloat16", "float16" or "float32".
         attention: attention implementation of transformers.
+        bits: 16 keeps the weights as they are; 4 quantises them to NF4 with double quantisation (QLoRA).
+        family: `model_type` that the preset was made for; "" takes any.
     """
 
     name: str = "embedded"
     dtype: str = "bfloat16"
     attention: str = "sdpa"
+    bits: int = 16
+    family: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,19 @@ class DataPart:
     """The examples.
 
     Attributes:
-        train: a JSONL file of examples, as `build_dataset` and the imports write it.
-        max_tokens: longer examples are left out and counted.
+        train: a JSONL file of examples, as `build_dataset` and the imports write it, or a folder that holds one with
+            its `test.jsonl`; a text file, or a folder of them, for incremental pre-training.
+        test: examples whose loss is measured at every checkpoint; "" for none, or for those in the folder.
+        test_sequences: at most so many of them.
+        max_tokens: longer examples are left out and counted; longer texts are cut.
+        packing: join sequences up to `max_tokens`, each one masked from the others.
     """
 
     train: str = ""
+    test: str = ""
+    test_sequences: int = 200
     max_tokens: int = 2048
+    packing: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,10 @@ class TrainPart:
         max_grad_norm: gradients are scaled down to this norm.
         non_finite_patience: steps in a row with a loss or gradient that is not finite before training stops.
         device: "auto", "cpu" or "cuda".
+        optimizer: "adamw", "paged_adamw_8bit" (bitsandbytes, GPU), or "auto": the latter for 4 bits on a GPU.
+        gradient_checkpointing: compute activations twice and keep few of them: a third slower, far less memory.
         compile: compile the layers, which takes a minute and about halves the time of a step on a GPU.
+        deepspeed: "zero2", "zero3" or a DeepSpeed settings file; "" for none.
     """
 
     learning_rate: float = 4e-4
@@ -96,8 +110,10 @@ class TrainPart:
     save_limit: int = 2
     log_steps: int = 10
     device: str = "auto"
+    optimizer: str = "auto"
     gradient_checkpointing: bool = False
     compile: bool = False
+    deepspeed: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,14 +121,16 @@ class EvaluatePart:
     """Prompts that are answered as it trains.
 
     Attributes:
-        prompts: a JSONL file with messages, and any_of or refuse; "" for none.
+        prompts: a JSONL file with messages, and any_of or refuse; "" for none, or for those in the data's folder.
         every: steps between answers; 0: at the end only.
+        limit: at most so many prompts.
         max_new_tokens: of an answer.
         batch: prompts at a time.
     """
 
     prompts: str = ""
     every: int = 0
+    limit: int = 40
     max_new_tokens: int = 96
     batch: int = 64
 
@@ -164,7 +182,40 @@ def load_preset(name: str, overrides: Sequence[str] = ()) -> Preset:
         msg = f"The preset '{name}' or an override is not valid YAML: {error}."
         raise PresetError(msg) from error
     preset: Preset = _build(Preset, content, "")
+    _check(preset)
     return preset
+
+
+_CHOICES: Mapping[tuple[str, str], tuple[Any, ...]] = {
+    ("model", "dtype"): ("bfloat16", "float16", "float32"),
+    ("model", "bits"): (4, 16),
+    ("train", "device"): ("auto", "cpu", "cuda"),
+    ("train", "optimizer"): ("auto", "adamw", "paged_adamw_8bit"),
+}
+_POSITIVE = {
+    "data": ("max_tokens",),
+    "lora": ("r", "alpha"),
+    "train": ("learning_rate", "batch_tokens", "accumulation", "epochs", "save_steps", "save_limit", "log_steps"),
+    "evaluate": ("max_new_tokens", "batch"),
+}
+
+
+def _check(preset: Preset) -> None:
+    """Refuse values that cannot be meant."""
+    for (part, key), choices in _CHOICES.items():
+        value = getattr(getattr(preset, part), key)
+        if value not in choices:
+            *others, last = map(str, choices)
+            msg = f"{part}.{key} must be {', '.join(others)} or {last}, not '{value}'."
+            raise PresetError(msg)
+    for part, keys in _POSITIVE.items():
+        for key in keys:
+            if not getattr(getattr(preset, part), key) > 0:
+                msg = f"{part}.{key} must be above 0."
+                raise PresetError(msg)
+    if not 0 <= preset.lora.dropout < 1 or not preset.lora.targets:
+        msg = "lora.dropout must be from 0 to below 1, and lora.targets must name a layer."
+        raise PresetError(msg)
 
 
 def _override(content: dict[str, Any], override: str) -> None:

@@ -18,11 +18,11 @@ class PromptCallback(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
     def __init__(self, settings: EvaluatePart, model: Any, tokenizer: Any, path: Path) -> None:
         self.settings, self.model, self.tokenizer, self.path = settings, model, tokenizer, path
-        self.prompts = read_prompts(Path(settings.prompts))
+        self.prompts = read_prompts(Path(settings.prompts))[: settings.limit]
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Answer the prompts when it is time."""
-        if self.settings.every and state.global_step % self.settings.every == 0:
+        if self.settings.every and state.global_step % self.settings.every == 0 and state.is_world_process_zero:
             self.answer(state.global_step)
 
     def answer(self, step: int) -> dict[str, Any]:

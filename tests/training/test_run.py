@@ -11,11 +11,12 @@ from elysia_chat.configs.errors import ElysiaChatError
 from elysia_chat.training.answers import judge, read_prompts, summarise
 from elysia_chat.training.average import average_adapters
 from elysia_chat.training.batches import TokenBudgetSampler, collate
+from elysia_chat.training.checkpoints import newest_checkpoint
 from elysia_chat.training.errors import CheckpointError, DataFileError, DivergedError, PresetError
 from elysia_chat.training.presets import Preset, load_preset, preset_names
-from elysia_chat.training.run import newest_checkpoint, run_training
+from elysia_chat.training.run import run_training
 from elysia_chat.training.tokens import encode, lengths, read_examples, render, turn_ending
-from elysia_chat.training.trainer import FiniteGuard, answer_loss, attention_masks
+from elysia_chat.training.trainer import FiniteGuard, attention_masks, packed_loss
 from tests.training.tiny_models import save_model, tiny_gemma, tiny_llama, tiny_tokenizer
 
 COMMON = ["train.device=cpu", "train.log_steps=1", "model.dtype=float32", "lora.r=4", "lora.alpha=8"]
@@ -61,7 +62,7 @@ def test_packed_loss_is_the_plain_loss_of_the_answers(data: Path, make: Any) -> 
     examples = list(read_examples(data))[:6]
     encoded, _ = encode(tokenizer, examples, 2048)
     assert [item.examples for item in encoded] == [2, 2, 2]
-    packed = answer_loss(model, collate(encoded, 2))
+    packed = packed_loss(model, collate(encoded, 2))
     total, count = 0.0, 0
     for item in examples:
         prompt = tokenizer(render(tokenizer, item), add_special_tokens=False)["input_ids"]
@@ -75,13 +76,14 @@ def test_packed_loss_is_the_plain_loss_of_the_answers(data: Path, make: Any) -> 
 
 def test_a_token_sees_the_beginning_and_its_own_part() -> None:
     segments = torch.tensor([[0, 0, 1, 1, 2, -1]])
-    mask = attention_masks(segments, torch.tensor([[0, 1, 2, 3, 2, 0]]), None)[0, 0]
+    parents, positions = torch.tensor([[0, 0, 0, 0, 0, -1]]), torch.tensor([[0, 1, 2, 3, 2, 0]])
+    mask = attention_masks(segments, parents, positions, None)[0, 0]
     assert mask[3].tolist() == [True, True, True, True, False, False]
     assert mask[4].tolist() == [True, True, False, False, True, False]
     # Padding has to see something, or its softmax is not a number; nothing sees padding.
     assert mask[5].any()
     assert not mask[:5, 5].any()
-    narrow = attention_masks(segments, torch.tensor([[0, 1, 2, 3, 2, 0]]), 2)[0, 0]
+    narrow = attention_masks(segments, parents, positions, 2)[0, 0]
     assert narrow[4].tolist() == [False, True, False, False, True, False]
 
 

@@ -8,6 +8,8 @@ Message = dict[str, str]
 """{"role": "system" | "user" | "assistant", "content": text}."""
 
 ROLES = ("system", "user", "assistant")
+TEXT_KIND = "text"
+"""Kind of an example that is a text without a prompt, for incremental pre-training."""
 
 
 @dataclass(frozen=True)
