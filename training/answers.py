@@ -19,8 +19,16 @@ def read_prompts(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataFileError: a line has another shape.
     """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"The prompts in {path} cannot be read: {error}."
+        raise DataFileError(msg) from error
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    # Not splitlines: JSON strings may hold other line ends than this one.
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
         try:
             entry = json.loads(line)
             entry["messages"][-1]["content"]

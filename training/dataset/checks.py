@@ -5,7 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from elysia_chat.training.dataset.example import Example
+from elysia_chat.training.dataset.example import TEXT_KIND, Example
+
+_LONG = 2000
+_SHOWN = 10
 
 
 @dataclass
@@ -24,6 +27,8 @@ class Report:
         leaked_facts: facts in both splits.
         leaked_documents: documents in both splits.
         distinct_answers: share of different answers among all.
+        long_answers: answers of more than 2,000 characters, which a chat seldom wants; texts do not count.
+        places: by fault, where the first ten are ("train.jsonl, line 3").
     """
 
     examples: dict[str, int] = field(default_factory=dict)
@@ -37,6 +42,8 @@ class Report:
     leaked_facts: list[str] = field(default_factory=list)
     leaked_documents: list[str] = field(default_factory=list)
     distinct_answers: float = 0.0
+    long_answers: int = 0
+    places: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
@@ -57,17 +64,34 @@ def check_splits(train: Sequence[Example], test: Sequence[Example]) -> Report:
     report.languages = dict(Counter(item.language for item in everything).most_common())
     prompts = [sum(len(message["content"]) for message in item.messages) for item in everything]
     report.characters = {"prompt": _spread(prompts), "answer": _spread([len(item.answer) for item in everything])}
-    answers: dict[str, list[str]] = defaultdict(list)
-    for item in everything:
-        answers["\x00".join(message["content"] for message in item.messages)].append(item.answer)
-    report.duplicates = sum(len(given) - 1 for given in answers.values())
-    report.contradictions = sum(len(set(given)) > 1 for given in answers.values())
-    report.empty_answers = sum(not item.answer.strip() for item in everything)
-    report.unsupported = sum(not supported(item) for item in everything)
+    given: dict[str, list[int]] = defaultdict(list)
+    for number, item in enumerate(everything):
+        asked = [message["content"] for message in item.messages]
+        given["\x00".join([*asked, item.answer] if item.kind == TEXT_KIND else asked)].append(number)
+    repeated = [numbers for numbers in given.values() if len(numbers) > 1]
+    faults = {
+        "duplicates": [number for numbers in repeated for number in numbers[1:]],
+        "contradictions": [numbers[0] for numbers in repeated if len({everything[n].answer for n in numbers}) > 1],
+        "empty_answers": [number for number, item in enumerate(everything) if not item.answer.strip()],
+        "unsupported": [number for number, item in enumerate(everything) if not supported(item)],
+        "long_answers": [
+            number for number, item in enumerate(everything) if len(item.answer) > _LONG and item.kind != TEXT_KIND
+        ],
+    }
+    for name, numbers in faults.items():
+        setattr(report, name, len(numbers))
+    report.places = {
+        name: [_place(n, len(train)) for n in numbers[:_SHOWN]] for name, numbers in faults.items() if numbers
+    }
     report.leaked_facts = _shared((item.facts for item in train), (item.facts for item in test))
     report.leaked_documents = _shared((item.documents for item in train), (item.documents for item in test))
     report.distinct_answers = round(len({item.answer for item in everything}) / max(1, len(everything)), 3)
     return report
+
+
+def _place(number: int, train: int) -> str:
+    """Return where an example is found, counted from the first of the training data."""
+    return f"train.jsonl, line {number + 1}" if number < train else f"test.jsonl, line {number - train + 1}"
 
 
 def supported(example: Example) -> bool:

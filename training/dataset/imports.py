@@ -2,23 +2,27 @@
 
 | format | what a file holds |
 | --- | --- |
-| xtuner | a list of {"conversation": [{"system", "input", "output"}, …]} |
+| xtuner | a list of {"conversation": [{"system", "input", "output"}, …]}; one with no input at all is a text |
 | openai | JSONL of {"messages": [{"role", "content"}, …]} |
 | sharegpt | a list of {"conversations": [{"from": "human" or "gpt" or "system", "value"}, …]} |
 | alpaca | a list of {"instruction", "input", "output"} |
 | text | plain text; each paragraph is one example without a prompt of its own (incremental pre-training) |
 | xlsx | a workbook; the columns with question, answer and system are named |
+
+Each conversation, row or paragraph counts as a document of its own where training and test data are split.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from elysia_chat.chains.language import detect_language
-from elysia_chat.training.dataset.example import Example, Message
+from elysia_chat.training.dataset.example import TEXT_KIND, Example, Message
 from elysia_chat.training.errors import DataFileError
 
+FORMATS = ("xtuner", "openai", "sharegpt", "alpaca", "text", "xlsx")
 _SHAREGPT_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 
@@ -44,11 +48,18 @@ def import_examples(path: Path, kind: str, columns: Mapping[str, str] | None = N
     if kind == "xlsx":
         return list(_workbook(path, dict(columns or {})))
     if kind not in readers:
-        msg = f"Unknown data format '{kind}'; known: {', '.join(sorted([*readers, 'text', 'xlsx']))}."
+        msg = f"Unknown data format '{kind}'; known: {', '.join(FORMATS)}."
         raise DataFileError(msg)
     examples: list[Example] = []
     for number, entry in _entries(path):
-        examples += _examples(path, number, readers[kind](path, number, entry))
+        text = _pretraining_text(entry) if kind == "xtuner" else None
+        if text is not None:
+            examples.append(_text_example(path, number, text))
+        else:
+            examples += _examples(path, number, readers[kind](path, number, entry))
+    if not examples:
+        msg = f"{path.name} holds no examples."
+        raise DataFileError(msg)
     return examples
 
 
@@ -61,22 +72,49 @@ def _read(path: Path) -> str:
 
 
 def _entries(path: Path) -> Iterator[tuple[int, Any]]:
-    """Yield the entries of a JSON list or of JSON lines, with the number of the line or of the entry."""
+    """Yield the entries of a JSON list or of JSON lines, each with the number of the line on which it begins."""
     text = _read(path)
     if text.lstrip().startswith("["):
-        try:
-            yield from enumerate(json.loads(text), 1)
-        except ValueError as error:
-            msg = f"{path.name} is no valid JSON: {error}."
-            raise DataFileError(msg) from error
+        yield from _list_entries(path, text)
         return
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines: JSON strings may hold other line ends than this one.
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 yield number, json.loads(line)
             except ValueError as error:
                 msg = f"{path.name}, line {number}: no valid JSON ({error})."
                 raise DataFileError(msg) from error
+
+
+def _list_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    decoder = json.JSONDecoder()
+    place, counted, line = text.index("[") + 1, 0, 1
+    while True:
+        place = _after_space(text, place)
+        line, counted = line + text.count("\n", counted, place), place
+        if text[place : place + 1] == "]":
+            return
+        try:
+            entry, place = decoder.raw_decode(text, place)
+        except ValueError as error:
+            at = line + text.count("\n", counted, getattr(error, "pos", counted))
+            msg = f"{path.name}, line {at}: no valid JSON ({getattr(error, 'msg', error)})."
+            raise DataFileError(msg) from error
+        yield line, entry
+        place = _after_space(text, place)
+        if text[place : place + 1] == ",":
+            place += 1
+        elif text[place : place + 1] != "]":
+            at = line + text.count("\n", counted, place)
+            msg = f"{path.name}, line {at}: no valid JSON (expected a comma or the end of the list)."
+            raise DataFileError(msg)
+
+
+def _after_space(text: str, place: int) -> int:
+    while place < len(text) and text[place].isspace():
+        place += 1
+    return place
 
 
 def _fail(path: Path, number: int, expected: str) -> DataFileError:
@@ -140,14 +178,31 @@ def _alpaca(path: Path, number: int, entry: Any) -> list[Message]:
     return [{"role": "user", "content": f"{asked}\n{extra}".strip()}, {"role": "assistant", "content": answer}]
 
 
+def _pretraining_text(entry: Any) -> str | None:
+    """Return the text of a conversation in which nobody asks anything: how XTuner writes data for pre-training."""
+    turns = entry.get("conversation") if isinstance(entry, dict) else None
+    if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
+        return None
+    if any(turn.get("input") or turn.get("system") for turn in turns):
+        return None
+    texts = [turn.get("output") for turn in turns]
+    return "\n".join(texts) if all(isinstance(text, str) and text.strip() for text in texts) else None
+
+
+def _text_example(path: Path, number: int, text: str) -> Example:
+    prompt = [{"role": "user", "content": ""}]
+    return Example(TEXT_KIND, detect_language(text), prompt, text.strip(), documents=(_key(path, number),))
+
+
+def _key(path: Path, number: int) -> str:
+    return f"{path.name}/{number}"
+
+
 def _text(path: Path) -> Iterator[Example]:
-    found = False
-    for paragraph in _read(path).replace("\r\n", "\n").split("\n\n"):
-        if paragraph.strip():
-            found = True
-            prompt = [{"role": "user", "content": ""}]
-            yield Example("text", detect_language(paragraph), prompt, paragraph.strip())
-    if not found:
+    paragraphs = [part for part in _read(path).replace("\r\n", "\n").split("\n\n") if part.strip()]
+    for number, paragraph in enumerate(paragraphs, 1):
+        yield _text_example(path, number, paragraph)
+    if not paragraphs:
         msg = f"{path.name} holds no text."
         raise DataFileError(msg)
 
@@ -158,7 +213,8 @@ def _workbook(path: Path, columns: dict[str, str]) -> Iterator[Example]:
     from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException
 
-    if not {"question", "answer"} <= set(columns):
+    unknown = sorted(set(columns) - {"question", "answer", "system"})
+    if unknown or not {"question", "answer"} <= set(columns):
         msg = "Name the columns of the workbook: question=… and answer=… (and system=…)."
         raise DataFileError(msg)
     try:
@@ -193,4 +249,5 @@ def _examples(path: Path, number: int, messages: list[Message]) -> Iterator[Exam
             continue
         if not message["content"].strip() or not messages[place - 1]["content"].strip():
             raise _fail(path, number, "questions and answers that are not empty")
-        yield Example("imported", detect_language(message["content"]), messages[:place], message["content"].strip())
+        example = Example("imported", detect_language(message["content"]), messages[:place], message["content"].strip())
+        yield replace(example, documents=(_key(path, number),))

@@ -39,7 +39,7 @@ def read_dialogues(path: Path) -> list[Dialogue]:
         DataFileError: a line has another shape; the message names it.
     """
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
         try:
