@@ -43,6 +43,8 @@ class StagedCheckpoints:
             super()._save_checkpoint(model, trial)  # type: ignore[misc]
             trainer.accelerator.wait_for_everyone()
             if first:
+                # The trainer's own arguments, pickled: nothing reads them, and a pickle can run code.
+                (stage / name / "training_args.bin").unlink(missing_ok=True)
                 shutil.rmtree(run / name, ignore_errors=True)
                 (stage / name).rename(run / name)
                 shutil.rmtree(stage, ignore_errors=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 import yaml
 from langchain_core.documents import Document
@@ -17,6 +17,7 @@ from elysia_chat.training.evaluate.files import Arm, Kind, Message, Passage, Pre
 if TYPE_CHECKING:
     from elysia_chat.kb.card import CharacterCard
 
+Item = TypeVar("Item")
 Search = Callable[[str, int], Sequence[Document]]
 """Finds the best n passages for a question."""
 SEARCHED = 5
@@ -73,6 +74,7 @@ def prepare(
     search: Search | None = None,
     arms: Sequence[Arm] = ("rag", "plain"),
     languages: Sequence[Language] = ("zh", "en"),
+    limit: int | None = None,
     settings: PromptSettings = PromptSettings(),
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> PreparedPrompts:
@@ -85,11 +87,12 @@ def prepare(
         search: over the persona's own lore, for the fixed prompts; without it they are asked without passages.
         arms: "rag" asks with passages, "plain" without; both give the comparison.
         languages: of the fixed prompts.
+        limit: at most so many fixed prompts of each list and language, spread evenly.
         settings: how prompts are built.
         progress: called with (done, total).
     """
     voices: dict[Language, Voice] = {language: card.localized(language) for language in get_args(Language)}
-    asked = [*_questions_of(worlds), *_fixed(languages, search)]
+    asked = [*_questions_of(worlds), *_fixed(languages, search, limit)]
     items: list[PreparedItem] = []
     for number, one in enumerate(asked, 1):
         found = list(one.search(one.question, max(SEARCHED, settings.k))) if one.search and "rag" in arms else []
@@ -98,6 +101,19 @@ def prepare(
     names = tuple(dict.fromkeys([voice.name for voice in voices.values()] + [card.data.name]))
     short = (card.data.nickname,) if card.data.nickname and card.data.nickname not in names else ()
     return PreparedPrompts(persona=persona, names=names, nicknames=short, items=tuple(items))
+
+
+def thin_out(world: World, limit: int) -> World:
+    """Return a world with at most so many questions with an answer, and without one, spread evenly."""
+    asked = world.questions
+    fewer = QuestionSet(answerable=_spread(asked.answerable, limit), unanswerable=_spread(asked.unanswerable, limit))
+    return World(world.name, fewer, world.search)
+
+
+def _spread(items: tuple[Item, ...], limit: int | None) -> tuple[Item, ...]:
+    if limit is None or len(items) <= limit:
+        return items
+    return tuple(items[number * len(items) // limit] for number in range(limit))
 
 
 @dataclass(frozen=True)
@@ -128,13 +144,13 @@ def _questions_of(worlds: Sequence[World]) -> list[_Asked]:
     return asked
 
 
-def _fixed(languages: Sequence[Language], search: Search | None) -> list[_Asked]:
+def _fixed(languages: Sequence[Language], search: Search | None, limit: int | None) -> list[_Asked]:
     prompts = fixed_prompts()
     return [
         _Asked(f"{_LISTS[kind]}/{language}/{number}", _LISTS[kind], kind, question, language, search)
         for kind in _KINDS
         for language in languages
-        for number, question in enumerate(prompts[_LISTS[kind]][language], 1)
+        for number, question in enumerate(_spread(prompts[_LISTS[kind]][language], limit), 1)
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from elysia_chat.llm.errors import AdapterError
-from elysia_chat.training.adapters import base_of, check_belongs
+from elysia_chat.training.adapters import Bits, base_of, check_belongs
 from elysia_chat.training.errors import CheckpointError
 from elysia_chat.training.evaluate.answer import AnswerSettings, answer_with, checkpoint_step
 from elysia_chat.training.evaluate.files import Answers, Arm, PreparedPrompts
@@ -71,6 +71,7 @@ def sweep(
     checkpoints: Sequence[Path],
     *,
     model: str | None = None,
+    bits: Bits = 16,
     settings: AnswerSettings = _AS_IN_THE_CHAT,
     dtype: str = "auto",
     device: str = "auto",
@@ -85,6 +86,7 @@ def sweep(
         prepared: the prompts; the "rag" arm decides where there is one.
         checkpoints: adapter folders named `checkpoint-<step>`.
         model: the base; unset: the one that each adapter names.
+        bits: 4 quantises the base to NF4 first.
         settings: how to ask.
         dtype: 'auto', 'float32', 'bfloat16' or 'float16'.
         device: where to compute.
@@ -106,6 +108,7 @@ def sweep(
             prepared,
             model,
             folder,
+            bits=bits,
             dtype=dtype,
             device=device,
             settings=settings,
