@@ -95,10 +95,11 @@ def _convert(source: Path, folder: Path) -> None:
     """Write the folder under a temporary name and rename it, so that a half-written one is never seen."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{FOLDER}-") as temporary:
         made = Path(temporary) / FOLDER
-        file = E5File(source)
+        model, tokenizer = plain_encoder(source)
         with without_progress_bars():
-            _save_transformers(file, made)
-            _save_modules(file.config.hidden, made)
+            model.save_pretrained(made)
+            tokenizer.save_pretrained(made)
+            _save_modules(model.config.hidden_size, made)
         stamp = {"identity": MODEL_IDENTITY, "source": f"{PACKAGE}=={VERSION}/{FILE}", "license": "MIT"}
         (made / _STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
         if folder.exists():
@@ -106,9 +107,15 @@ def _convert(source: Path, folder: Path) -> None:
         made.rename(folder)
 
 
-def _save_transformers(file: E5File, folder: Path) -> None:
+def plain_encoder(source: Path) -> tuple[Any, Any]:
+    """Return the BertModel and the tokenizer that the package's file of weights holds, as they were published.
+
+    Raises:
+        EmbeddingModelError: the file has another layout.
+    """
     from transformers import BertConfig, BertModel
 
+    file = E5File(source)
     config = file.config
     model = BertModel(
         BertConfig(
@@ -125,8 +132,7 @@ def _save_transformers(file: E5File, folder: Path) -> None:
         )
     )
     model.load_state_dict(_state(file))
-    model.save_pretrained(folder)
-    _tokenizer(file).save_pretrained(folder)
+    return model, _tokenizer(file)
 
 
 def _save_modules(hidden: int, folder: Path) -> None:

@@ -10,7 +10,7 @@ class Reranker(Protocol):
     """Scores passages for a question."""
 
     def scores(self, query: str, passages: Sequence[str]) -> list[float]:
-        """Return the relevance of each passage, 0..1."""
+        """Return the relevance of each passage, 0..1; a passage comes with its title and headings before it."""
 
 
 class CrossEncoderReranker:

@@ -8,6 +8,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field
 
+from elysia_chat.kb.chunk import Chunk
 from elysia_chat.kb.fusion import Fusion, convex_fusion, reciprocal_rank_fusion
 from elysia_chat.kb.passages import diverse, join_neighbours
 from elysia_chat.kb.store import KnowledgeBase
@@ -102,7 +103,8 @@ class HybridRetriever(BaseRetriever):
         return convex_fusion(dense_scores, lexical_scores, weight)
 
     def _reranked(self, query: str, found: list[Document]) -> list[Document]:
-        scores = self.reranker.scores(query, [document.page_content for document in found])
+        texts = [Chunk.from_stored(str(item.id), item.page_content, item.metadata).indexed_text for item in found]
+        scores = self.reranker.scores(query, texts)
         for document, score in zip(found, scores, strict=True):
             document.metadata["score"] = score
         return sorted(found, key=lambda document: -document.metadata["score"])

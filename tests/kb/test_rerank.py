@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from elysia_chat.configs.settings import RetrievalSettings
+from elysia_chat.kb.chunk import Chunk
 from elysia_chat.kb.errors import RerankerError
 from elysia_chat.kb.rerank import CrossEncoderReranker
 from elysia_chat.kb.retriever import build_retriever
@@ -58,7 +59,7 @@ def test_the_retriever_takes_it_by_name(tmp_path: Path, memory_kb: KnowledgeBase
     found = build_retriever(RetrievalSettings(reranker=str(folder), k=3), memory_kb).invoke("爱莉希雅的生日是哪一天")
     scores = [document.metadata["score"] for document in found]
     expected = CrossEncoderReranker(str(folder)).scores(
-        "爱莉希雅的生日是哪一天", [document.page_content for document in found]
+        "爱莉希雅的生日是哪一天", [Chunk.from_stored("", d.page_content, d.metadata).indexed_text for d in found]
     )
     assert scores == pytest.approx(expected, abs=1e-5)
     assert scores == sorted(scores, reverse=True)

@@ -147,16 +147,20 @@ def test_joined_chunks_that_overlap_do_not_repeat_themselves():
 class Backwards:
     """A reranker that likes short passages."""
 
+    seen: list[str]
+
     def scores(self, query: str, passages: list[str]) -> list[float]:
+        self.seen = passages
         return [1.0 / len(passage) for passage in passages]
 
 
-def test_a_reranker_decides_the_order(memory_kb: KnowledgeBase):
+def test_a_reranker_reads_titles_too_and_decides_the_order(memory_kb: KnowledgeBase):
     made = HybridRetriever(knowledge_base=memory_kb, k=3, candidates=20, reranker=Backwards())
     found = made.invoke("生日")
-    lengths = [len(document.page_content) for document in found]
-    assert lengths == sorted(lengths)
-    assert found[0].metadata["score"] == pytest.approx(1 / lengths[0])
+    shortest = sorted(made.reranker.seen, key=len)[:3]
+    assert [len(text) for text in shortest] == [round(1 / d.metadata["score"]) for d in found]
+    assert all(text.endswith(d.page_content) for text, d in zip(shortest, found, strict=True))
+    assert all(text.startswith(d.metadata["title"]) for text, d in zip(shortest, found, strict=True))
 
 
 def test_searching_while_documents_are_replaced(open_kb: Open, chunks: list[Chunk]):
