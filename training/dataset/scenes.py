@@ -24,6 +24,7 @@ _SENTENCE = {
     "zh": re.compile(r"[^。！？!?\n]*[。！？!?]?[”」）]*"),
     "en": re.compile(r".+?(?:(?<!\bDr)[.!?][\"”)]*(?=\s|$)|$)", re.MULTILINE),
 }
+_JOINED, _JOINED_CHARACTERS = 0.6, 500
 _PRONOUNS: dict[str, dict[str, Sequence[str]]] = {
     "zh": {"g": "她他", "h": "她他", "o": "她他"},
     "en": {"g": ("she", "he"), "h": ("her", "his"), "o": ("her", "him")},
@@ -130,6 +131,41 @@ def _draw(rng: Random, what: str, language: str) -> str:
             return value(rng, what, language, [])
 
 
+@dataclass(frozen=True)
+class Filled:
+    """A scene with its values drawn.
+
+    Attributes:
+        sections: one passage for each.
+        values: what stands in the open places.
+        spoken: the same, as a question calls them.
+    """
+
+    sections: list[Passage]
+    values: dict[str, str]
+    spoken: dict[str, str]
+
+
+def filled_sections(rng: Random, scene: Scene, language: str, key: str = "") -> Filled:
+    """Fill a scene for questions in a language; in half of the crossed ones the passages show both languages' names.
+
+    Args:
+        rng: the source of chance.
+        scene: the scene.
+        language: what the questions are asked in.
+        key: identifies the document.
+    """
+    chosen = fill_scene(rng, scene)
+    title = put(scene.title, chosen)
+    passages = [
+        Passage(key, title, put(part.heading, chosen), put(part.text, chosen), (), scene.language, frozenset({key}))
+        for part in scene.sections
+    ]
+    if scene.language != language and rng.random() < 0.5:
+        return Filled(*_two_names(rng, scene, passages, chosen, language))
+    return Filled(passages, chosen, dict(chosen))
+
+
 def put(template: str, chosen: dict[str, str]) -> str:
     """Fill the open places of a text."""
     return _SLOT.sub(lambda match: chosen.get(match.group(1), match.group(0)), template)
@@ -180,18 +216,12 @@ def scene_panel(
     if not able:
         return [], []
     scene = rng.choice(able)
-    chosen = fill_scene(rng, scene)
-    title = put(scene.title, chosen)
-    passages = [
-        Passage(key, title, put(part.heading, chosen), put(part.text, chosen), (), source, frozenset({key}))
-        for part in scene.sections
-    ]
-    spoken = dict(chosen)
-    if source != language and rng.random() < 0.5:
-        passages, spoken = _two_names(rng, scene, passages, chosen, language)
-    keep = sorted(rng.sample(range(len(passages)), min(len(passages), rng.choice((1, 2, 2, 3)))))
+    filled = filled_sections(rng, scene, language, key)
+    passages, chosen, spoken = filled.sections, filled.values, filled.spoken
+    cut, places = join_sections(rng, passages)
+    keep = sorted(rng.sample(range(len(cut)), min(len(cut), rng.choice((1, 2, 2, 3)))))
     fill = rng.sample(list(others), min(len(others), max(0, prompt_size(rng) - len(keep))))
-    shown = [passages[number] for number in keep] + fill
+    shown = [cut[number] for number in keep] + fill
     rng.shuffle(shown)
     pairs = [
         (number, question)
@@ -202,19 +232,39 @@ def scene_panel(
     rng.shuffle(pairs)
     asked, gone, most = [], 0, rng.choice((1, 2))
     for number, question in pairs:
-        if number not in keep or not question.answer:
+        if places[number] not in keep or not question.answer:
             gone += 1
             if gone > most:
                 continue
-        found = _ask(rng, speaker, shown, passages[number], question, (chosen, spoken))
+        found = _ask(rng, speaker, shown, (passages[number], cut[places[number]]), question, (chosen, spoken))
         if found:
             asked.append(found)
     return shown, asked[:count]
 
 
+def join_sections(rng: Random, sections: Sequence[Passage]) -> tuple[list[Passage], list[int]]:
+    """Join some short sections with those before them, as the splitter of the chat's index joins them.
+
+    Returns:
+        The passages, and for each section the number of the passage that holds it.
+    """
+    joined: list[Passage] = []
+    places: list[int] = []
+    for section in sections:
+        last = joined[-1] if joined else None
+        text = f"{section.heading}\n\n{section.text}" if section.heading else section.text
+        if last and rng.random() < _JOINED and len(last.text) + len(text) <= _JOINED_CHARACTERS:
+            before = f"{last.heading}\n\n{last.text}" if last.heading else last.text
+            joined[-1] = replace(last, heading="", text=f"{before}\n\n{text}")
+        else:
+            joined.append(section)
+        places.append(len(joined) - 1)
+    return joined, places
+
+
 def _two_names(
     rng: Random, scene: Scene, passages: list[Passage], chosen: dict[str, str], language: str
-) -> tuple[list[Passage], dict[str, str]]:
+) -> tuple[list[Passage], dict[str, str], dict[str, str]]:
     """Show names in both languages, and ask by the other one."""
     spoken = dict(chosen)
     for match in _SLOT.finditer("\n".join(f"{item.heading}\n{item.text}" for item in scene.sections)):
@@ -228,18 +278,18 @@ def _two_names(
             for item in passages
         ]
         spoken[name] = new
-    return passages, spoken
+    return passages, chosen, spoken
 
 
 def _ask(
     rng: Random,
     speaker: Speaker,
     shown: list[Passage],
-    right: Passage,
+    place_of: tuple[Passage, Passage],
     question: Question,
     values: tuple[dict[str, str], dict[str, str]],
 ) -> Asked | None:
-    chosen, spoken = values
+    (section, right), (chosen, spoken) = place_of, values
     words = dress(rng, speaker.language, put(rng.choice(question.wordings), spoken).rstrip("?？"), tail=False)
     answer, key = put(question.answer, chosen), f"{right.document}/{question.wordings[0]}"
     place = next((number for number, passage in enumerate(shown, 1) if passage is right), 0)
@@ -247,9 +297,9 @@ def _ask(
         if answer and any(answer.casefold() in item.text.casefold() for item in shown):
             return None
         return Asked(words, refuse(rng, speaker), tuple(shown), f"{key}?", (), 0, "scene_refusal")
-    if answer.casefold() not in right.text.casefold():
+    if answer.casefold() not in section.text.casefold():
         return None
-    body = _body(rng, right, answer, speaker.language)
+    body = _body(rng, section, answer, speaker.language)
     return Asked(words, affirm(rng, speaker, body, place), tuple(shown), key, (answer,), place, "scene")
 
 

@@ -1,0 +1,109 @@
+"""Training of the search on tiny encoders: questions, losses, and models that the search can use."""
+
+from collections.abc import Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from elysia_chat.training.dataset.manners import Passage
+from elysia_chat.training.dataset.scenes import join_sections
+from elysia_chat.training.errors import PresetError
+from elysia_chat.training.search.queries import SearchQuery, Sources
+from elysia_chat.training.search.run import MODEL, SearchRun, batches, train_search
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    """Write a small BERT of random weights, with one character per word."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    letters = [chr(code) for code in range(0x4E00, 0x4E00 + 2000)] + list("abcdefghijklmnopqrstuvwxyz0123456789")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{item}" for item in letters[-36:])]
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
+def test_questions_come_with_the_passage_that_answers_them_and_others_that_do_not():
+    queries = list(islice(Sources().draw("7"), 400))
+    assert queries == list(islice(Sources().draw("7"), 400))
+    answered = [query for query in queries if query.positive]
+    assert 0.75 < len(answered) / len(queries) < 0.97
+    assert len({query.origin for query in queries}) > 100
+    for query in answered:
+        assert query.answer.casefold() in query.positive.casefold()
+        assert query.positive not in query.negatives
+        assert not any(query.answer.casefold() in passage.casefold() for passage in query.negatives)
+    assert all("{" not in text for query in queries for text in (query.text, query.positive))
+
+
+def test_a_batch_has_no_two_questions_of_one_origin():
+    run = SearchRun("reranker", batch=24)
+    for batch in islice(batches(run, Sources()), 5):
+        assert len({query.origin for query in batch}) == 24
+
+
+def test_sections_are_joined_as_the_index_joins_them():
+    parts = [Passage("d", "T", f"H{number}", "x" * 150, (), "zh", frozenset()) for number in range(6)]
+    seen = set()
+    for seed in range(40):
+        joined, places = join_sections(Random(seed), parts)
+        assert len(places) == 6
+        assert places == sorted(places)
+        for number, place in enumerate(places):
+            holder = joined[place]
+            assert f"H{number}" in (holder.heading or holder.text)
+            assert len(holder.text) <= 520
+        seen.add(len(joined))
+    assert len(seen) > 2
+
+
+class Few(Sources):
+    """The same few questions again and again."""
+
+    def draw(self, seed: str) -> Iterator[SearchQuery]:
+        few: dict[str, SearchQuery] = {}
+        for query in super().draw(seed):
+            if query.positive:
+                few.setdefault(query.origin, query)
+            if len(few) == 6:
+                return cycle(few.values())
+        raise AssertionError
+
+
+@pytest.mark.parametrize("task", ["embedder", "reranker"])
+def test_the_loss_falls_and_the_encoder_alone_changes(encoder: Path, tmp_path: Path, task: str):
+    from transformers import BertForSequenceClassification, BertModel
+
+    run = SearchRun(task, steps=60, batch=6, negatives=2, rank=8, learning_rate=1e-2, max_tokens=64)
+    results = train_search(run, Few(), encoder, tmp_path / "out")
+    losses = results["losses"]
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    plain = (
+        BertModel.from_pretrained(encoder, add_pooling_layer=False)
+        if task == "embedder"
+        else BertForSequenceClassification.from_pretrained(encoder, num_labels=1)
+    )
+    options = {} if task == "reranker" else {"add_pooling_layer": False}
+    merged = type(plain).from_pretrained(tmp_path / "out" / MODEL, **options).state_dict()
+    assert set(merged) == set(plain.state_dict())
+    changed = {name for name, tensor in plain.state_dict().items() if not tensor.equal(merged[name])}
+    assert sum(".layer." in name for name in changed) == 6
+    assert {name for name in changed if ".layer." not in name} <= {
+        "bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias",
+    }  # fmt: skip
+
+
+def test_settings_that_make_no_sense_are_told(encoder: Path, tmp_path: Path):
+    with pytest.raises(PresetError, match="at least 1"):
+        train_search(SearchRun("reranker", steps=0), Sources(), encoder, tmp_path)
