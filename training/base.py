@@ -172,7 +172,7 @@ def add_adapter(model: Any, preset: Preset) -> Any:
 
     lora = preset.lora
     if preset.train.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
     if lora.start:
         try:

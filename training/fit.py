@@ -49,8 +49,8 @@ def trained_parameters(model: Any, preset: Preset) -> int:
 def estimate(model: Any, preset: Preset, device_type: str = "cuda") -> Memory:
     """Estimate the memory of a run, rather too little than too much.
 
-    Weights as they are loaded; the adapter in float32 with its gradient and the optimiser's two moments; activations of
-    one batch: what is kept for the way back, one layer at work, and a chunk of logits.
+    Weights as they are loaded; the adapter in float32 with its gradient and, unless they are paged, the optimiser's two
+    moments; activations of one batch: what is kept for the way back, one layer at work, and a chunk of logits.
 
     Args:
         model: on the meta device.
@@ -66,7 +66,7 @@ def estimate(model: Any, preset: Preset, device_type: str = "cuda") -> Memory:
     )
     rest = sum(parameter.numel() for parameter in model.parameters()) - linear
     weights = linear * (_NF4_BYTES if preset.model.bits == 4 else size) + rest * size
-    adapter = trained_parameters(model, preset) * (8 + (2 if paged(preset, device_type) else 8))
+    adapter = trained_parameters(model, preset) * (8 if paged(preset, device_type) else 16)
     config = model.config.get_text_config()
     hidden, inner = config.hidden_size, config.intermediate_size
     # Of each layer: its inputs, normed inputs, projections and products; measured on InternLM2's and Gemma's shapes.
