@@ -21,6 +21,8 @@ _FFT_SIZE = 1024
 _PAD, _BOS, _EOS = "_", "^", "$"
 _RESIDUAL_DILATIONS = {"1": 3, "2": 2}
 _KEPT_NAME = re.compile(r"(\.(gamma|beta|emb_rel_[kv]|weight|bias)|^dp\.flows\.0\.(m|logs))$")
+# Of the duration predictor's first flow the exporter computes -logs beforehand, or exp(-logs) as well.
+_EXPONENTIAL = "/dp/flows.0/Exp_output_0"
 
 
 @dataclass(frozen=True)
@@ -181,9 +183,10 @@ class _Graph:
                 found["enc_p.emb.weight"] = stored.get(node.input[0])
             elif node.op_type == "Gather" and node.input[1] == "sid":
                 found["emb_g.weight"] = stored.get(node.input[0])
+            elif node.op_type == "Exp" and node.output[0].endswith(_EXPONENTIAL) and node.input[0] in stored:
+                found["dp.flows.0.logs"] = -stored[node.input[0]]
         for name, value in stored.items():
-            # The exporter has computed exp(-logs) of the duration predictor's first flow.
-            if name.endswith("/dp/flows.0/Exp_output_0"):
+            if name.endswith(_EXPONENTIAL):
                 found["dp.flows.0.logs"] = -np.log(value)
         if found.get("enc_p.emb.weight") is None or "dec.conv_pre.weight" not in found:
             msg = f"{self._path} is no Piper voice: it has no text encoder (enc_p.emb) or no decoder (dec.conv_pre)."

@@ -7,6 +7,7 @@ in their place while coqui-tts is being imported, and only then: no other librar
 """
 
 import importlib
+import logging
 import os
 import sys
 import threading
@@ -29,6 +30,8 @@ def import_coqui(module: str) -> ModuleType:
     with _importing:
         if module in sys.modules:
             return sys.modules[module]
+        # Its warnings are of things that a user of a voice can neither see nor mend.
+        logging.getLogger("TTS").setLevel(logging.ERROR)
         with stand_in():
             return importlib.import_module(module)
 

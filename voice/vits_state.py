@@ -76,10 +76,10 @@ def fit(given: Mapping[str, "torch.Tensor"], model: Mapping[str, "torch.Tensor"]
     for name, tensor in _as_in(given, model).items():
         if name not in model:
             unknown.append(name)
-        elif model[name].shape != tensor.shape:
+        elif _flat(model[name]) != _flat(tensor):
             misshapen.append(name)
         else:
-            state[name] = tensor.float()
+            state[name] = tensor.float().reshape(model[name].shape)
             filled.add(name)
     missing = [name for name in model if name not in filled and not trains_only(name) and name not in misshapen]
     return Fitted(state, tuple(missing), tuple(unknown), tuple(misshapen))
@@ -108,6 +108,11 @@ def _as_in(given: Mapping[str, "torch.Tensor"], model: Mapping[str, "torch.Tenso
         elif not (name.endswith(_MAGNITUDE) and name not in model):
             made[name] = tensor
     return made
+
+
+def _flat(tensor: "torch.Tensor") -> list[int]:
+    """Return a shape without its ones, in which the implementations differ."""
+    return [size for size in tensor.shape if size != 1]
 
 
 def _norms(weight: "torch.Tensor") -> "torch.Tensor":
