@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 
 from elysia_chat.llm.hardware import choose_device
-from elysia_chat.llm.loading import check_folder, find_folder, load_model
+from elysia_chat.llm.loading import check_folder, find_folder, load_model, quiet_progress_bars
 from elysia_chat.training.adapters import (
     Bits,
     attach,
@@ -209,7 +209,8 @@ def _save(model: Any, tokenizer: Any, folder: Path, adapter: Path, name: str, sh
     template = adapter / "chat_template.jinja"
     if template.is_file():
         tokenizer.chat_template = template.read_text(encoding="utf-8")
-    model.save_pretrained(folder, max_shard_size=shard_size)
+    with quiet_progress_bars():
+        model.save_pretrained(folder, max_shard_size=shard_size)
     tokenizer.save_pretrained(folder)
     source = find_folder(name)
     for pattern in _NOTICES if source is not None else ():
