@@ -120,6 +120,15 @@ class CharacterCard(BaseModel):
             refusals=tuple(fill(refusal) for refusal in texts.refusal),
         )
 
+    @property
+    def voices(self) -> dict[str, str]:
+        """Names of the character's voices by language, from `extensions.elysia_chat.voices`; empty where none are."""
+        ours = self.data.extensions.get("elysia_chat")
+        voices = ours.get("voices") if isinstance(ours, dict) else None
+        if not isinstance(voices, dict):
+            return {}
+        return {str(language): str(name) for language, name in voices.items() if isinstance(name, str) and name}
+
     def check_languages(self, name: str) -> None:
         """Check the texts of every language.
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from elysia_chat.ingest.report import DocumentState, IngestReport, Progress
     from elysia_chat.kb.personas import Persona
     from elysia_chat.kb.store import KnowledgeBase
+    from elysia_chat.voice.build import Speech
+    from elysia_chat.voice.speaker import Speaker
 
 _LANGUAGES: tuple[Language, ...] = ("zh", "en")
 _MANIFEST = "manifest.sqlite3"
@@ -56,6 +58,27 @@ class Services:
         """The embeddings; the first use loads them."""
         with self._lock:
             return self._embeddings
+
+    @property
+    def speech(self) -> "Speech":
+        """What speaks; voices are loaded by their first sentences."""
+        with self._lock:
+            return self._speech
+
+    def speaker(
+        self, persona: str | None = None, *, voices: Mapping[str, str] | None = None, speed: float | None = None
+    ) -> "Speaker":
+        """Return who speaks for a persona.
+
+        Args:
+            persona: whose voices.
+            voices: by language, before the settings' and the persona's own.
+            speed: 2 takes half as long; the settings decide where it is None.
+
+        Raises:
+            VoiceError: a voice is unknown or damaged.
+        """
+        return self.speech.speaker(self.persona(persona).card.voices, chosen=voices, speed=speed)
 
     def persona_names(self) -> list[str]:
         """Return the names of all personas, bundled and the user's."""
@@ -240,8 +263,10 @@ class Services:
         return Conversation(chain, language, self.settings.chat.max_message_chars)
 
     def close(self) -> None:
-        """Close the indexes. The services can be used again afterwards."""
+        """Close the indexes and fall silent. The services can be used again afterwards."""
         with self._lock:
+            if (speech := self.__dict__.pop("_speech", None)) is not None:
+                speech.close()
             for knowledge_base in self._knowledge_bases.values():
                 knowledge_base.close()
             self._knowledge_bases.clear()
@@ -257,6 +282,12 @@ class Services:
         from elysia_chat.kb.embeddings import build_embeddings
 
         return build_embeddings(self.settings.embeddings)
+
+    @cached_property
+    def _speech(self) -> "Speech":
+        from elysia_chat.voice.build import build_speech
+
+        return build_speech(self.settings.voice)
 
     @cached_property
     def _fingerprint(self) -> str:
