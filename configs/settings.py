@@ -120,6 +120,20 @@ class ChatSettings(_Strict):
     max_message_chars: int = Field(4000, ge=1, le=100_000)
 
 
+class VoiceSettings(_Strict):
+    """How replies are spoken."""
+
+    enabled: bool = Field(True, description="offer speech at all")
+    name: str | None = Field(None, description="one voice for every language that it has; comes before the next three")
+    zh: str | None = Field(None, description="voice for Chinese; unset: the persona's, else 'xiaoyi'")
+    en: str | None = Field(None, description="voice for English; unset: the persona's, else 'joe'")
+    ja: str | None = Field(None, description="voice for Japanese; unset: the persona's, else none")
+    speaker: str | None = Field(None, description="of voices with several speakers, by name; unset: the voice's own")
+    speed: float = Field(1.0, ge=0.5, le=2.0, description="2 is twice as fast")
+    threads: int = Field(1, ge=1, le=64, description="for speech; the model keeps the others")
+    cache_mb: float = Field(64.0, ge=0, le=4096, description="of spoken sentences kept in memory")
+
+
 class ServerSettings(_Strict):
     """Where the page listens. Loopback unless a user and a password are set."""
 
@@ -153,4 +167,5 @@ class Settings(_Strict):
     model: ModelSettings = ModelSettings()
     generation: GenerationSettings = GenerationSettings()
     chat: ChatSettings = ChatSettings()
+    voice: VoiceSettings = VoiceSettings()
     server: ServerSettings = ServerSettings()

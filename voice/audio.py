@@ -130,10 +130,13 @@ def audio_format(suffix: str) -> AudioFormat:
 def encode(audio: Audio, kind: AudioFormat) -> bytes:
     """Return the bytes of an audio file: 16-bit WAV, MP3, or Vorbis in Ogg.
 
-    MP3 knows nine sample rates; a sound of another is resampled to the next higher one.
+    MP3 knows nine sample rates; a sound of another is resampled to the next higher one. An empty sound becomes a
+    twentieth of a second of silence, since not every format can be empty.
     """
     import soundfile
 
+    if len(audio.samples) == 0:
+        audio = silence(0.05, audio.sample_rate)
     if kind == "mp3" and audio.sample_rate not in _MP3_RATES:
         audio = resample(audio, next((rate for rate in _MP3_RATES if rate > audio.sample_rate), _MP3_RATES[-1]))
     block = _BLOCK_SECONDS * audio.sample_rate

@@ -9,8 +9,7 @@ ElysiaChatError
     ├── MissingProgramError   a program of the system, such as espeak-ng, is not installed
     ├── UnspeakableError      nothing to say, or in a language that the voice lacks
     ├── SynthesisError        an engine failed on a sentence
-    ├── AudioFormatError      no such format of audio files
-    └── PlaybackError         sound cannot be played on this machine
+    └── AudioFormatError      no such format of audio files
 """
 
 from elysia_chat.configs.errors import ElysiaChatError
@@ -50,7 +49,3 @@ class SynthesisError(VoiceError):
 
 class AudioFormatError(VoiceError):
     """There is no such format of audio files."""
-
-
-class PlaybackError(VoiceError):
-    """Sound cannot be played on this machine."""

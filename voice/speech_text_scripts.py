@@ -59,6 +59,17 @@ def split_scripts(text: str, default_language: str) -> list[Piece]:
     return _pieces(text, labels, around or default_language)
 
 
+def main_language(text: str) -> str | None:
+    """Return the language that most of a text is in; None where it has no letters."""
+    counts = {
+        "en": len(re.findall(rf"[{_LATIN}]+", text)),
+        "zh": len(re.findall(rf"[{HAN}]", text)),
+        "ja": 3 * len(re.findall(rf"[{KANA}]", text)),
+    }
+    language = max(counts, key=lambda key: counts[key])
+    return language if counts[language] else None
+
+
 def _is_spelled(letters: str) -> bool:
     return len(letters) == 1 or (len(letters) <= _SHORT_LATIN and (letters.isupper() or letters == "ok"))
 
