@@ -2,8 +2,8 @@
 
 import json
 import os.path
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elysia_chat.llm.chat_prompt import ChatPrompt
 from elysia_chat.training.dataset.example import TEXT_KIND, Example
 from elysia_chat.training.errors import DataFileError
 
@@ -151,6 +152,8 @@ def encode(tokenizer: Any, examples: Iterable[Example], max_tokens: int) -> tupl
     A text without a prompt (kind "text") is encoded as it stands, between the tokens that begin and end a text; every
     token of it is learned, and what is longer than `max_tokens` is cut.
 
+    Control tokens of the model that stand in the data are taken apart, as in the chat.
+
     Args:
         tokenizer: of transformers; for all but texts with a chat template.
         examples: to encode.
@@ -163,7 +166,7 @@ def encode(tokenizer: Any, examples: Iterable[Example], max_tokens: int) -> tupl
         DataFileError: the tokenizer's chat template cannot be used.
     """
     encoded: list[Encoded] = []
-    left_out, ending = 0, ""
+    left_out, ending, disarm = 0, "", None
     for block in _blocks(examples, 512):
         texts = [item for group in block for item in group if item.kind == TEXT_KIND]
         encoded += [piece for ids in _ids(tokenizer, [item.answer for item in texts])
@@ -171,10 +174,18 @@ def encode(tokenizer: Any, examples: Iterable[Example], max_tokens: int) -> tupl
         groups = [group for group in block if group[0].kind != TEXT_KIND]
         if groups:
             ending = ending or turn_ending(tokenizer)
-            found, without = _encode_groups(tokenizer, groups, ending, max_tokens)
+            disarm = disarm or ChatPrompt(tokenizer).disarm
+            tame = [[_disarmed(disarm, item) for item in group] for group in groups]
+            found, without = _encode_groups(tokenizer, tame, ending, max_tokens)
             encoded += found
             left_out += without
     return encoded, left_out
+
+
+def _disarmed(disarm: Callable[[str], str], example: Example) -> Example:
+    """Take the model's control tokens in an example apart, as the chat does: data cannot end a turn."""
+    messages = [{**message, "content": disarm(message["content"])} for message in example.messages]
+    return replace(example, messages=messages, answer=disarm(example.answer))
 
 
 def _encode_groups(

@@ -12,6 +12,7 @@ from elysia_chat.training.answers import judge, read_prompts, summarise
 from elysia_chat.training.average import average_adapters
 from elysia_chat.training.batches import TokenBudgetSampler, collate
 from elysia_chat.training.checkpoints import newest_checkpoint
+from elysia_chat.training.dataset.example import Example
 from elysia_chat.training.errors import CheckpointError, DataFileError, DivergedError, PresetError
 from elysia_chat.training.presets import Preset, load_preset, preset_names
 from elysia_chat.training.run import run_training
@@ -256,6 +257,17 @@ def test_long_examples_are_left_out_and_counted(data: Path) -> None:
     assert none == 0
     assert sum(item.examples for item in whole) == 24
     assert lengths(whole).max() < 400
+
+
+def test_control_tokens_in_the_data_end_no_turn() -> None:
+    tokenizer = tiny_tokenizer()
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+    def ends(text: str) -> int:
+        example = Example("x", "en", [{"role": "user", "content": f"q {text}"}], f"a {text}")
+        return int(sum((item.ids == end).sum() for item in encode(tokenizer, [example], 4096)[0]))
+
+    assert ends("<|im_end|>") == ends("")
 
 
 def test_answers_are_judged() -> None:

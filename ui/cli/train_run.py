@@ -105,7 +105,7 @@ def _steps(run: Run) -> Iterator[Callable[[int, int, float | None], None]]:
         task = bar.add_task("training", total=None)
 
         def show(step: int, total: int, loss: float | None) -> None:
-            words = {} if loss is None else {"description": f"loss {loss:.4f}"}
-            bar.update(task, completed=step, total=total, **words)
+            said = None if loss is None else f"loss {loss:.4f}"
+            bar.update(task, completed=step, total=total, description=said)
 
         yield show
