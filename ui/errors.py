@@ -4,7 +4,9 @@ ElysiaChatError
 └── FrontEndError
     ├── PortTakenError          something else listens on the port
     ├── AddressUnusableError    the address is not one of this machine, or may not be listened on
-    └── MissingPathError        a file or folder to be taken into the lore is not there
+    ├── MissingPathError        a file or folder to be taken into the lore is not there
+    ├── OutputFileError         a file cannot be written
+    └── PlaybackError           sound cannot be played on this machine
 """
 
 from elysia_chat.configs.errors import ElysiaChatError
@@ -24,3 +26,11 @@ class AddressUnusableError(FrontEndError):
 
 class MissingPathError(FrontEndError):
     """A file or folder to be taken into the lore is not there."""
+
+
+class OutputFileError(FrontEndError):
+    """A file that the user asked for cannot be written."""
+
+
+class PlaybackError(FrontEndError):
+    """There is no program that plays sound, or it fails."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from elysia_chat.configs.settings import VoiceSettings
 from elysia_chat.voice.cache import SpeechCache
 from elysia_chat.voice.pool import VoicePool
-from elysia_chat.voice.registry import find_voice, list_voices
+from elysia_chat.voice.registry import check_speaker, find_voice, list_voices
 from elysia_chat.voice.speaker import Speaker
 from elysia_chat.voice.stream import SpeechStream, SpeechWorker
 
@@ -77,10 +77,11 @@ def choose_voices(
     """Return the name of the voice for each language.
 
     The first of these that is there counts: the voice asked for, where it has the language; the one chosen for the
-    language; `voice.name`, where it has the language; the language's own setting; the persona's voice, where it is one that is here; the built-in one.
+    language; `voice.name`, where it has the language; the language's own setting; the persona's voice, where it is one
+    that is here; the built-in one.
 
     Raises:
-        UnknownVoiceError: there is no such voice; the message names the known ones.
+        UnknownVoiceError: there is no such voice, or `voice.name` has no such speaker; the message names the known.
         VoiceFolderError: a voice's folder is damaged.
     """
     own = {"zh": settings.zh, "en": settings.en, "ja": settings.ja}
@@ -88,7 +89,10 @@ def choose_voices(
     persona = {language: name for language, name in (persona_voices or {}).items() if name in here}
     names = {**DEFAULT_VOICES, **persona, **{language: name for language, name in own.items() if name}}
     if settings.name is not None:
-        names |= dict.fromkeys(find_voice(settings.name).info.languages, settings.name)
+        own_voice = find_voice(settings.name)
+        if settings.speaker is not None:
+            check_speaker(own_voice, settings.speaker)
+        names |= dict.fromkeys(own_voice.info.languages, settings.name)
     names |= chosen or {}
     if voice is not None:
         names |= dict.fromkeys(find_voice(voice).info.languages, voice)

@@ -145,6 +145,18 @@ def find_voice(name: str) -> Voice:
     raise UnknownVoiceError(msg)
 
 
+def check_speaker(voice: Voice, speaker: str) -> None:
+    """Check that a voice has a speaker.
+
+    Raises:
+        UnknownVoiceError: it has not; the message names those that it has.
+    """
+    if speaker not in voice.info.speakers:
+        known = ", ".join(voice.info.speakers) or "only one, without a name"
+        msg = f"The voice '{voice.info.name}' has no speaker '{speaker}'; it has: {known}."
+        raise UnknownVoiceError(msg)
+
+
 def read_voice(folder: Path) -> Voice:
     """Read the `voice.json` of a voice's folder.
 
@@ -183,10 +195,8 @@ def load_engine(name: str, *, speaker: str | None = None, threads: int = 1) -> "
         MissingProgramError: a program that it needs is not installed.
     """
     voice = find_voice(name)
-    if speaker is not None and speaker not in voice.info.speakers:
-        known = ", ".join(voice.info.speakers) or "only one, without a name"
-        msg = f"The voice '{name}' has no speaker '{speaker}'; it has: {known}."
-        raise UnknownVoiceError(msg)
+    if speaker is not None:
+        check_speaker(voice, speaker)
     module, function = _LOADERS[voice.info.kind]
     load = cast("Callable[[Voice, str | None, int], SpeechEngine]", getattr(importlib.import_module(module), function))
     return load(voice, speaker or voice.info.speaker, threads)

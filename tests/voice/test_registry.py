@@ -75,6 +75,8 @@ def test_which_voice_speaks(own: Path):
     assert choose_voices(VoiceSettings(name="own"), voice="xiaoxiao") == {"zh": "xiaoxiao", "en": "own"}
     with pytest.raises(UnknownVoiceError):
         choose_voices(VoiceSettings(name="nobody"))
+    with pytest.raises(UnknownVoiceError, match="it has: a, b"):
+        choose_voices(VoiceSettings(name="own", speaker="c"))
 
 
 def test_engines_are_loaded_once_and_late(own: Path):

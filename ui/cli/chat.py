@@ -1,6 +1,6 @@
 """`chat`: a conversation in the terminal."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,8 +13,13 @@ def register(app: typer.Typer) -> None:
     command(app, "chat")(chat)
 
 
-def chat(run: Run, persona: PersonaName = None, rag: Rag = None) -> dict[str, Any]:
+def chat(
+    run: Run,
+    persona: PersonaName = None,
+    rag: Rag = None,
+    speak: Annotated[bool, typer.Option("--speak", help="Hear the replies while they are written.")] = False,
+) -> dict[str, Any]:
     """Talk in the terminal; /help lists the commands. Messages may also be piped in, one per line."""
     from elysia_chat.ui.cli.terminal_chat import TerminalChat
 
-    return TerminalChat(run, persona, rag).go()
+    return TerminalChat(run, persona, rag, speak=speak).go()

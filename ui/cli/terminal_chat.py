@@ -13,10 +13,12 @@ from elysia_chat.ui.cli.line_input import LineInput
 from elysia_chat.ui.cli.preparation import prepare
 from elysia_chat.ui.cli.replies import play, reply_data, show_sources
 from elysia_chat.ui.cli.run import Run, error_data
+from elysia_chat.ui.cli.spoken import ReplySpeech
 from elysia_chat.ui.cli.streams import printable
 
 if TYPE_CHECKING:
     from elysia_chat.chains.conversation import Conversation
+    from elysia_chat.chains.events import Event
     from elysia_chat.kb.card import LocalizedCard
     from elysia_chat.kb.personas import Persona
 
@@ -28,9 +30,10 @@ class TerminalChat:
         run: settings, services and consoles.
         persona: with whom; the settings decide where it is None.
         rag: whether the lore is searched; the settings decide where it is None.
+        speak: whether the replies are heard.
     """
 
-    def __init__(self, run: Run, persona: str | None, rag: bool | None) -> None:
+    def __init__(self, run: Run, persona: str | None, rag: bool | None, *, speak: bool = False) -> None:
         self._run = run
         self._rag = run.settings.chat.rag if rag is None else rag
         self._turns: list[dict[str, Any]] = []
@@ -45,11 +48,22 @@ class TerminalChat:
         }
         self._input = LineInput(tuple(self._commands), interactive=sys.stdin.isatty())
         self._left = False
+        self._speech = ReplySpeech(run.services.speech, run.note) if speak else None
         self._persona, self._conversation = self._meet(persona)
 
     def go(self) -> dict[str, Any]:
         """Talk until the input ends or the user leaves, and return the conversation."""
         self._greet()
+        try:
+            self._talk()
+            if self._speech is not None and not self._left:
+                self._speech.wait()
+        finally:
+            if self._speech is not None:
+                self._speech.stop()
+        return {"persona": self._persona.name, "rag": self._rag, "turns": self._turns}
+
+    def _talk(self) -> None:
         while not self._left and (line := self._input.read(self._run.err)) is not None:
             try:
                 self._take(line)
@@ -57,7 +71,6 @@ class TerminalChat:
                 # A Ctrl-C that was meant for the reply and came just after it.
                 if not self._input.interactive:
                     raise
-        return {"persona": self._persona.name, "rag": self._rag, "turns": self._turns}
 
     def _take(self, line: str) -> None:
         if line.startswith("/"):
@@ -80,7 +93,7 @@ class TerminalChat:
         try:
             with _stoppable(self._conversation):
                 speaker = self._name if self._input.interactive else ""
-                finished = play(self._run, self._conversation.stream(message), speaker)
+                finished = play(self._run, self._events(message), speaker)
         except ElysiaChatError as error:
             self._fail(message, error)
         except KeyboardInterrupt:
@@ -91,6 +104,20 @@ class TerminalChat:
                 )
         else:
             self._turns.append({"question": message, **reply_data(finished)})
+
+    def _events(self, message: str) -> "Iterator[Event]":
+        """The reply's events; with speech, what was still heard of the one before is cut, or heard out for a script."""
+        events = self._conversation.stream(message)
+        if self._speech is None:
+            return events
+        if not self._input.interactive:
+            self._speech.wait()
+        try:
+            speaker = self._run.services.speaker(self._persona.name)
+        except ElysiaChatError as error:
+            self._speech.give_up(error)
+            return events
+        return self._speech.listen(events, speaker)
 
     def _fail(self, message: str, error: ElysiaChatError) -> None:
         """Tell of a failed reply and go on: the next one may succeed."""
