@@ -89,6 +89,7 @@ def bopomofo(text: str) -> str:
     import jieba
     from pypinyin import Style, lazy_pinyin
 
+    jieba.setLogLevel("WARNING")
     written = ""
     for word in jieba.lcut(text.translate(_PAUSES)):
         if not _HAN.search(word):

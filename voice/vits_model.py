@@ -7,12 +7,14 @@ never followed, and weights are read as data (`weights_only=True`).
 import json
 import pickle
 import zipfile
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elysia_chat.voice.errors import VoiceFolderError, VoiceImportError
+from elysia_chat.voice.espeak import espeak_program
 from elysia_chat.voice.torchaudio_standin import import_coqui
 from elysia_chat.voice.vits_state import fit
 
@@ -128,6 +130,7 @@ def build(config: Mapping[str, Any], *, phonemes: bool = True) -> Any:
 
     Raises:
         VoiceImportError: the configuration does not describe such a network.
+        MissingProgramError: the program that makes the voice's phonemes is not installed.
     """
     import_coqui("TTS.tts.models.vits")
     from TTS.tts.configs.vits_config import VitsConfig
@@ -139,7 +142,14 @@ def build(config: Mapping[str, Any], *, phonemes: bool = True) -> Any:
         made.from_dict(content)
         made.model_args.init_discriminator = False
         model = Vits(made)
-    except (TypeError, ValueError, KeyError, AttributeError, AssertionError, RuntimeError, IndexError) as error:
+    except FileNotFoundError as error:
+        # coqui's phonemizer looks for the program when it is made.
+        espeak_program()
+        msg = f"The voice's {CONFIG} names a file that is not there: {_one_line(error)}."
+        raise VoiceImportError(msg) from error
+    except (
+        TypeError, ValueError, KeyError, AttributeError, AssertionError, RuntimeError, IndexError, ImportError
+    ) as error:  # fmt: skip
         msg = f"The voice's {CONFIG} does not describe a VITS network: {_one_line(error)}."
         raise VoiceImportError(msg) from error
     return model.eval()
@@ -241,7 +251,9 @@ def read_weights(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # Optimisers' states in checkpoints of coqui's trainer are such dictionaries.
+        with torch.serialization.safe_globals([defaultdict]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror or error}."
         raise VoiceImportError(msg) from error

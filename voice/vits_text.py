@@ -82,7 +82,7 @@ class CoquiText:
     def ids(self, text: str, language: str) -> list[int]:
         """Return the ids of a sentence; see `TextFrontEnd`."""
         try:
-            found = list(map(int, self._tokenizer.text_to_ids(text, language=self._names.get(language))))
+            found = list(map(int, self._tokenizer.text_to_ids(text, language=self._names.get(language, language))))
         except (ValueError, KeyError, TypeError, OSError, RuntimeError, ImportError) as error:
             msg = f"coqui-tts could not read the text as '{language}': {error}"
             raise SynthesisError(msg) from error
