@@ -49,6 +49,15 @@ class Speech:
         engines = {language: self.pool.engine(name) for language, name in names.items()}
         return Speaker(engines, self._cache, speed=speed or self._settings.speed)
 
+    def load(self, persona_voices: Mapping[str, str] | None = None) -> None:
+        """Load the voices that `speaker` would speak with.
+
+        Raises:
+            VoiceError: one cannot be loaded; those before it are.
+        """
+        for name in dict.fromkeys(choose_voices(self._settings, persona_voices).values()):
+            self.pool.engine(name).load()
+
     def stream(self, speaker: Speaker) -> SpeechStream:
         """Return the stream of a new reply."""
         return SpeechStream(speaker, self.worker)

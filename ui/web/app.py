@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from elysia_chat.ui.services import Services
+from elysia_chat.ui.web.answering import speak_again
 from elysia_chat.ui.web.chat_tab import ChatTab
 from elysia_chat.ui.web.drawer import Drawer
 from elysia_chat.ui.web.export import as_json, as_markdown, file_name
@@ -14,6 +15,7 @@ from elysia_chat.ui.web.header import Header
 from elysia_chat.ui.web.ingest_runs import IngestRuns
 from elysia_chat.ui.web.knowledge_tab import KnowledgeTab
 from elysia_chat.ui.web.sessions import Session, Sessions
+from elysia_chat.ui.web.speech import SpokenReply, speech_routes
 from elysia_chat.ui.web.state import QUIET, PageState, clicked, session_key
 from elysia_chat.ui.web.texts import ZH
 from elysia_chat.ui.web.warmup import Warmup
@@ -55,6 +57,16 @@ class Page:
             default_concurrency_limit=_CONCURRENT,
         )
 
+    def routes(self) -> list[Any]:
+        """Return the addresses of the server that are not Gradio's: from where the page gets its sounds."""
+        return speech_routes(self.state.sessions, self._replay)
+
+    def _replay(self, token: str, exchange: int, answer: int) -> SpokenReply | None:
+        session = self.state.sessions.by_voice(token)
+        if session is None or not self.state.services.settings.voice.enabled:
+            return None
+        return speak_again(self.state.services, session, exchange, answer)
+
     def _wire(self) -> None:
         everything = [
             *self._header.outputs, *self._chat.outputs, *self._lore.outputs, *self._drawer.outputs, self._chat_label,
@@ -64,8 +76,10 @@ class Page:
         self._lore.wire()
         self._drawer.wire()
         self.blocks.load(self._load, None, everything, queue=False, js="() => { elysia.start(); }", **QUIET)
+        self.blocks.load(None, None, self._drawer.volume, js="() => elysiaVoice.start()", **QUIET)
         self.blocks.unload(self._unload)
         self._drawer.language.input(self._speak, self._drawer.language, everything, queue=False, **QUIET)
+        self._drawer.persona.input(None, None, None, js="() => { elysiaVoice.hush(); }", **QUIET)
         self._drawer.persona.input(self._meet, self._drawer.persona, everything, queue=False, **QUIET)
         self._header.line.click(self._act, None, everything, queue=False, **QUIET)
         self._header.timer.tick(

@@ -1,5 +1,6 @@
 """The drawer at the side: persona, language and look, sampling and retrieval, export."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,7 @@ from elysia_chat.ui.web.options import Controls, default_controls
 from elysia_chat.ui.web.sessions import Session
 from elysia_chat.ui.web.state import QUIET, PageState
 from elysia_chat.ui.web.texts import ZH, Texts
+from elysia_chat.voice.registry import list_voices
 
 _LANGUAGES = [("中文", "zh"), ("English", "en")]
 _LOOKS = ("auto", "light", "dark")
@@ -38,6 +40,7 @@ class Drawer:
             )
             self.language = gr.Radio(_LANGUAGES, label=ZH.interface_language, elem_id="language")
             self.look = gr.Radio(_pairs(ZH.appearance_choices, _LOOKS), value="auto", label=ZH.appearance)
+            self._build_voice()
             self._build_sampling(defaults)
             self._build_retrieval(defaults)
             self.reset = gr.Button(ZH.reset, size="sm", elem_id="reset")
@@ -45,6 +48,14 @@ class Drawer:
             with gr.Row(elem_id="export"):
                 self.as_markdown = gr.Button("Markdown", size="sm", elem_id="export-markdown")
                 self.as_json = gr.Button("JSON", size="sm", elem_id="export-json")
+
+    def _build_voice(self) -> None:
+        voice = self._page.services.settings.voice
+        with gr.Accordion(ZH.voice, open=False, elem_id="voice", visible=voice.enabled) as self.voice:
+            self.voice_zh = gr.Dropdown(label=ZH.voice_zh, choices=[], elem_id="voice-zh")
+            self.voice_en = gr.Dropdown(label=ZH.voice_en, choices=[], elem_id="voice-en")
+            self.speed = gr.Slider(0.5, 2, voice.speed, step=0.05, label=ZH.voice_speed, elem_id="voice-speed")
+            self.volume = gr.Slider(0, 1, 1, step=0.05, label=ZH.voice_volume, elem_id="voice-volume")
 
     def _build_sampling(self, defaults: Controls) -> None:
         with gr.Accordion(ZH.generation, open=False, elem_id="sampling") as self.generation:
@@ -80,7 +91,8 @@ class Drawer:
     def outputs(self) -> list[Any]:
         """Components that `values` fills."""
         return [
-            self.title, self.persona, self.lore, self.language, self.look, self.generation, self.temperature,
+            self.title, self.persona, self.lore, self.language, self.look, self.voice, self.voice_zh, self.voice_en,
+            self.speed, self.volume, self.generation, self.temperature,
             self.top_p, self.top_k, self.repetition_penalty, self.max_new_tokens, self.seed, self.retrieval, self.k,
             self.mode, self.dense_weight, self.reset, self.export_title,
         ]  # fmt: skip
@@ -98,6 +110,11 @@ class Drawer:
             gr.update(label=texts.lore_mode, info=texts.lore_info, choices=_pairs(texts.lore_choices, _LORE_MODES)),
             gr.update(label=texts.interface_language, value=session.language),
             gr.update(label=texts.appearance, choices=_pairs(texts.appearance_choices, _LOOKS)),
+            gr.update(label=texts.voice),
+            self._voices(session, "zh", texts.voice_zh),
+            self._voices(session, "en", texts.voice_en),
+            gr.update(label=texts.voice_speed, value=session.voice.speed),
+            gr.update(label=texts.voice_volume),
             gr.update(label=texts.generation),
             gr.update(label=texts.temperature, info=texts.temperature_info),
             gr.update(label=texts.top_p),
@@ -113,8 +130,29 @@ class Drawer:
             _group(texts.export),
         ]
 
+    def _voices(self, session: Session, language: str, label: str) -> Any:
+        """Return the voices that have a language, and the one that a session has chosen for its persona."""
+        able = [voice.info.name for voice in list_voices() if language in voice.info.languages]
+        usual = (self._page.texts(session).voice_of_persona, "")
+        chosen = session.voice.names.get(session.persona, {}).get(language, "")
+        return gr.update(label=label, choices=[usual, *((name, name) for name in able)], value=chosen)
+
+    def _choose_voice(self, language: str) -> Callable[[gr.Request, str | None], None]:
+        def choose(request: gr.Request, name: str | None) -> None:
+            session = self._page.session(request)
+            session.voice.choose(session.persona, language, name or "")
+
+        return choose
+
+    def _set_speed(self, request: gr.Request, speed: float) -> None:
+        self._page.session(request).voice.speed = min(2.0, max(0.5, float(speed)))
+
     def wire(self) -> None:
         """Connect what needs no other part of the page."""
+        for component, language in ((self.voice_zh, "zh"), (self.voice_en, "en")):
+            component.input(self._choose_voice(language), component, None, queue=False, **QUIET)
+        self.speed.input(self._set_speed, self.speed, None, queue=False, **QUIET)
+        self.volume.change(None, self.volume, None, js="(volume) => { elysiaVoice.setVolume(volume); }", **QUIET)
         self.look.input(None, self.look, None, js="(look) => { elysia.setLook(look); }", **QUIET)
         self.reset.click(self._defaults, None, self.controls, queue=False, **QUIET)
 

@@ -8,6 +8,7 @@ from elysia_chat.ui.web.icons import icon
 from elysia_chat.ui.web.markup import escape
 from elysia_chat.ui.web.portrait import portrait_uri
 from elysia_chat.ui.web.sessions import Session
+from elysia_chat.ui.web.speech import PATH
 from elysia_chat.ui.web.state import DELEGATE_CLICKS, PageState
 from elysia_chat.ui.web.texts import Texts
 
@@ -42,10 +43,13 @@ class Header:
         """Return the line."""
         texts = self._page.texts(session)
         name = self._page.card(session).name
+        speaks = self._page.services.settings.voice.enabled
+        voice = f' data-voice="{PATH}/{session.voice.token}"' if speaks else ""
+        mute = _button("sound", texts.mute, "data-client") if speaks else ""
         return (
-            f'<header lang="{_LANGUAGE_TAGS[session.language]}"><span class="avatar"></span>'
+            f'<header lang="{_LANGUAGE_TAGS[session.language]}"{voice}><span class="avatar"></span>'
             f'<div class="who"><strong>{escape(name)}</strong>{self._status(session, texts)}</div>'
-            f"<nav>{_button('new-chat', texts.new_chat)}{_button('settings', texts.settings)}</nav></header>"
+            f"<nav>{mute}{_button('new-chat', texts.new_chat)}{_button('settings', texts.settings)}</nav></header>"
             f"{self._error()}"
         )
 
@@ -73,8 +77,8 @@ class Header:
         return f'<p class="notice" role="status">{escape(error)}</p>' if error else ""
 
 
-def _button(action: str, label: str) -> str:
+def _button(action: str, label: str, attribute: str = "data-action") -> str:
     return (
-        f'<button type="button" class="tool" data-action="{action}" title="{escape(label)}" '
+        f'<button type="button" class="tool" {attribute}="{action}" title="{escape(label)}" '
         f'aria-label="{escape(label)}">{icon(action)}</button>'
     )

@@ -2,6 +2,9 @@
 
 _PATHS = {
     "copy": '<rect x="9" y="9" width="11" height="11" rx="2.5"/><path d="M5 15V6.5A2.5 2.5 0 0 1 7.5 4H15"/>',
+    "speak": '<path d="M4 9.5v5h3.5L12 19V5L7.5 9.5H4z"/><path d="M15.5 9a4.2 4.2 0 0 1 0 6"/>',
+    "sound": '<path d="M4 9.5v5h3.5L12 19V5L7.5 9.5H4z"/><g class="waves"><path d="M15.5 9a4.2 4.2 0 0 1 0 6"/>'
+    '<path d="M18 6.5a8 8 0 0 1 0 11"/></g><path class="off" d="m16 9.5 5 5m0-5-5 5"/>',
     "retry": '<path d="M20 11a8 8 0 1 0-2.3 6.3"/><path d="M20 4.5V11h-6.5"/>',
     "undo": '<path d="M9 14 4 9l5-5"/><path d="M4 9h10a6 6 0 0 1 0 12h-3"/>',
     "edit": '<path d="M4 20h4L19 9a2.8 2.8 0 0 0-4-4L4 16v4z"/><path d="m13.5 6.5 4 4"/>',

@@ -16,6 +16,7 @@ from elysia_chat.ui.errors import AddressUnusableError, PortTakenError
 from elysia_chat.ui.services import Services
 
 ASSETS = Path(__file__).parent / "assets"
+_SCRIPTS = ("voice.js", "page.js")
 _MEGABYTE = 1_000_000
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -51,7 +52,9 @@ def serve(services: Services) -> Iterator[str]:
 
     page = Page(services)
     try:
-        _, url, _ = page.blocks.launch(**_launch_arguments(services, port))
+        app, url, _ = page.blocks.launch(**_launch_arguments(services, port))
+        # Before Gradio's own, of which the last takes every address.
+        app.router.routes[:0] = page.routes()
         page.state.warmup.start()
         yield url
     finally:
@@ -104,7 +107,7 @@ def _launch_arguments(services: Services, port: int) -> dict[str, Any]:
     from elysia_chat.ui.web.theme import build_theme
 
     server, ingest = services.settings.server, services.settings.ingest
-    script = (ASSETS / "page.js").read_text(encoding="utf-8")
+    script = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     password = server.password.get_secret_value() if server.password else None
     return {
         "server_name": server.host,

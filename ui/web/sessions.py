@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from elysia_chat.chains.language import Language
 from elysia_chat.chains.prompt import Turn
+from elysia_chat.ui.web.speech import SessionVoice, SpokenReply
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -73,6 +74,7 @@ class Pending:
         conversation: what is writing now.
         started: whether its turn in the queue has come.
         dropped: whether the chat was cleared meanwhile.
+        speech: the reply as it is spoken; None where speech is off.
     """
 
     question: str
@@ -85,6 +87,7 @@ class Pending:
     conversation: "Conversation | None" = None
     started: bool = False
     dropped: bool = False
+    speech: SpokenReply | None = None
 
 
 class Session:
@@ -93,9 +96,11 @@ class Session:
     Args:
         language: of the interface.
         persona: whom the page talks with.
+        speed: of its voice.
     """
 
-    def __init__(self, language: Language, persona: str) -> None:
+    def __init__(self, language: Language, persona: str, speed: float = 1.0) -> None:
+        self.voice = SessionVoice(speed)
         self.language = language
         self.persona = persona
         self.pending: Pending | None = None
@@ -135,6 +140,7 @@ class Session:
             place = len(self.exchanges) if position is None else min(position, len(self.exchanges))
             self.pending = Pending(question, self.persona, place, options)
             self.notice, self.editing = "", None
+            self.voice.stop()
             return True
 
     def finish(self) -> Pending | None:
@@ -157,7 +163,8 @@ class Session:
             self.finish()
 
     def stop(self) -> None:
-        """End the reply that is being written, or waiting to be."""
+        """End the reply that is being written, waiting to be, or still being spoken."""
+        self.voice.stop()
         pending = self.pending
         if pending is not None:
             pending.stop.set()
@@ -211,6 +218,11 @@ class Sessions:
         """Return the session of a key, if there is one."""
         with self._lock:
             return self._sessions.get(key)
+
+    def by_voice(self, token: str) -> Session | None:
+        """Return the session whose voice has a token."""
+        with self._lock:
+            return next((item for item in self._sessions.values() if item.voice.token == token), None)
 
     def stop_all(self) -> None:
         """Stop what every session is doing."""

@@ -45,7 +45,7 @@ class PageState:
             asked = settings.language
             if asked == "auto":
                 asked = preferred_language(request.headers.get("accept-language", ""))
-            return Session(asked, settings.persona)
+            return Session(asked, settings.persona, settings.voice.speed)
 
         return self.sessions.get(session_key(request), make)
 

@@ -43,6 +43,12 @@ class Texts:
     search_mode: str
     search_choices: tuple[str, str, str]
     dense_weight: str
+    voice: str
+    voice_zh: str
+    voice_en: str
+    voice_of_persona: str
+    voice_speed: str
+    voice_volume: str
     reset: str
     export: str
     # Chat
@@ -50,6 +56,8 @@ class Texts:
     send: str
     stop: str
     hint: str
+    speak: str
+    mute: str
     copy: str
     retry: str
     undo: str
@@ -137,12 +145,20 @@ ZH = Texts(
     search_mode="检索方式",
     search_choices=("混合", "语义", "词语"),
     dense_weight="混合中语义的比重",
+    voice="声音",
+    voice_zh="中文音色",
+    voice_en="英文音色",
+    voice_of_persona="角色的音色",
+    voice_speed="语速",
+    voice_volume="音量",
     reset="恢复默认",
     export="导出对话",
     placeholder="和{name}说点什么…",
     send="发送",
     stop="停下",
     hint="回答出自资料，模型仍可能出错；点开来源可以核对。",
+    speak="朗读",
+    mute="声音开关",
     copy="复制",
     retry="重答",
     undo="撤回",
@@ -242,12 +258,20 @@ EN = Texts(
     search_mode="Search by",
     search_choices=("Both", "Meaning", "Words"),
     dense_weight="Weight of meaning",
+    voice="Voice",
+    voice_zh="Chinese voice",
+    voice_en="English voice",
+    voice_of_persona="the character's",
+    voice_speed="Speed",
+    voice_volume="Volume",
     reset="Back to defaults",
     export="Export this chat",
     placeholder="Say something to {name}…",
     send="Send",
     stop="Stop",
     hint="Answers come from the lore, and the model can still be wrong. Open a source to check.",
+    speak="Read aloud",
+    mute="Sound on or off",
     copy="Copy",
     retry="Try again",
     undo="Take back",

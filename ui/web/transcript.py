@@ -48,12 +48,14 @@ def live_html(pending: Pending | None, texts: Texts, ahead: int = 0) -> str:
     """
     if pending is None:
         return ""
+    speaking = f' data-speech="{escape(pending.speech.id)}"' if pending.speech is not None else ""
     if not pending.answers:
         status = texts.waiting.format(count=ahead) if ahead else texts.thinking
-        return f'<div class="answering"><div class="replies">{_reply(_status(status))}</div></div>'
+        return f'<div class="answering"{speaking}><div class="replies">{_reply(_status(status))}</div></div>'
     compared = len(pending.options.ways) > 1
     replies = "".join(_reply(_label(answer, texts, compared) + _growing(answer, texts)) for answer in pending.answers)
-    return f'<div class="answering"><div class="replies{" two" if compared else ""}">{replies}</div></div>'
+    two = " two" if compared else ""
+    return f'<div class="answering"{speaking}><div class="replies{two}">{replies}</div></div>'
 
 
 def editing_html(session: Session) -> str:
@@ -81,7 +83,7 @@ def _exchange(exchange: Exchange, index: int, texts: Texts, *, is_last: bool) ->
     edit = _tool("edit", texts.edit, str(index))
     compared = len(exchange.answers) > 1
     replies = "".join(
-        _reply(_label(answer, texts, compared) + _settled(answer, texts, is_last and number == 0))
+        _reply(_label(answer, texts, compared) + _settled(answer, texts, (index, number), is_last and number == 0))
         for number, answer in enumerate(exchange.answers)
     )
     return (
@@ -117,8 +119,8 @@ def _growing(answer: Answer, texts: Texts) -> str:
     return _status(texts.searching)
 
 
-def _settled(answer: Answer, texts: Texts, with_tools: bool) -> str:
-    tools = _tool("copy", texts.copy)
+def _settled(answer: Answer, texts: Texts, place: tuple[int, int], with_tools: bool) -> str:
+    tools = _tool("speak", texts.speak, f"{place[0]}/{place[1]}") + _tool("copy", texts.copy)
     if with_tools:
         tools += _tool("retry", texts.retry) + _tool("undo", texts.undo)
     timings = answer.timings

@@ -1,6 +1,7 @@
-"""What is made ready behind the page while it is already open: the lore's index, then the model."""
+"""What is made ready behind the page while it is already open: the lore's index, the model, the voices."""
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,6 +50,7 @@ class Warmup:
             self._model()
         finally:
             self._stage = "ready"
+        self._voices()
 
     def _lore(self) -> None:
         """Bring the index up to the documents: the first time that builds it, later it finds little to do."""
@@ -62,3 +64,9 @@ class Warmup:
             _ = self._services.model
         except ElysiaChatError as error:
             self._errors.append(str(error))
+
+    def _voices(self) -> None:
+        """Load the voices, so that the first sentence need not wait for them; what is wrong a reply will tell."""
+        if self._services.settings.voice.enabled:
+            with suppress(ElysiaChatError):
+                self._services.speech.load(self._services.persona().card.voices)
