@@ -56,7 +56,7 @@ def espeak_phonemes(text: str, voice: str) -> str:
 
 
 def _mark(marks: str) -> str:
-    return "." if marks[0] in "….," and len(marks) > 1 else marks[0]
+    return "." if marks[0] == "…" or marks.startswith("..") else marks[0]
 
 
 def _clause(program: str, text: str, voice: str) -> str:

@@ -120,11 +120,12 @@ def make_network(config: Mapping[str, Any], tensors: Mapping[str, "torch.Tensor"
     return model
 
 
-def build(config: Mapping[str, Any], *, phonemes: bool = True) -> Any:
+def build(config: Mapping[str, Any], *, phonemes: bool = True, discriminator: bool = False) -> Any:
     """Return coqui's `Vits` for a configuration, its weights random, in evaluation mode.
 
     Args:
         config: the content of `config.json`.
+        discriminator: whether it has the part that training needs.
         phonemes: whether the network's tokenizer makes phonemes where the configuration says so; without, it needs no
             program and takes symbols.
 
@@ -140,7 +141,7 @@ def build(config: Mapping[str, Any], *, phonemes: bool = True) -> Any:
     made = VitsConfig()
     try:
         made.from_dict(content)
-        made.model_args.init_discriminator = False
+        made.model_args.init_discriminator = discriminator
         model = Vits(made)
     except FileNotFoundError as error:
         # coqui's phonemizer looks for the program when it is made.
@@ -254,10 +255,10 @@ def read_weights(path: Path) -> dict[str, Any]:
         # Optimisers' states in checkpoints of coqui's trainer are such dictionaries.
         with torch.serialization.safe_globals([defaultdict]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror or error}."
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        msg = f"{path} cannot be read: {error.strerror}."
         raise VoiceImportError(msg) from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         msg = f"{path} is damaged, or no PyTorch checkpoint of plain weights; it was not loaded."
         raise VoiceImportError(msg) from error
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):

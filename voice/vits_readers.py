@@ -34,7 +34,7 @@ def front_end(
     """
     if cleaner == COQUI:
         return _coqui(config, model, languages)
-    reader = _reader(cleaner, config)
+    reader = symbol_reader(cleaner, config)
     part = config["characters"]
     vocabulary = {symbol: (number,) for number, symbol in enumerate(part["vocab_dict"])}
     ends = config.get("enable_eos_bos_chars")
@@ -48,7 +48,8 @@ def front_end(
     return text, dict.fromkeys(languages)
 
 
-def _reader(cleaner: str, config: Mapping[str, Any]) -> Callable[[str, str], str]:
+def symbol_reader(cleaner: str, config: Mapping[str, Any]) -> Callable[[str, str], str]:
+    """Return what turns text of a language into symbols; arguments and errors as of `front_end`, but not "coqui"."""
     if cleaner == ESPEAK:
         from elysia_chat.voice.espeak import espeak_phonemes, espeak_program
 
