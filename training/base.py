@@ -8,6 +8,7 @@ from typing import Any
 from elysia_chat.llm.adapter import check_adapter
 from elysia_chat.llm.loading import check_folder, find_folder, quiet_progress_bars
 from elysia_chat.training.bnb_guard import guard_bitsandbytes
+from elysia_chat.training.distributed import is_split
 from elysia_chat.training.errors import CheckpointError, PresetError
 from elysia_chat.training.presets import Preset
 
@@ -172,7 +173,8 @@ def add_adapter(model: Any, preset: Preset) -> Any:
 
     lora = preset.lora
     if preset.train.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        # What ZeRO-3 gathers and gives back between the two passes looks changed to the newer way.
+        model.activation_checkpointing_enable({"use_reentrant": is_split(preset)})
         model.enable_input_require_grads()
     if lora.start:
         try:

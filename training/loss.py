@@ -145,7 +145,8 @@ def _hidden_states_before(head: nn.Module) -> Iterator[list[Tensor]]:
         caught.append(arguments[0])
         return (arguments[0][:, :0], *arguments[1:])
 
-    handle = head.register_forward_pre_hook(catch)
+    # First of all hooks: those of DeepSpeed would tie the states that are caught to a head that never computes.
+    handle = head.register_forward_pre_hook(catch, prepend=True)
     try:
         yield caught
     finally:
@@ -169,32 +170,49 @@ def _summed_loss(
     head: nn.Module, states: Tensor, targets: Tensor, cap: float | None, chunk_tokens: int | None
 ) -> Tensor:
     """Sum the cross-entropies of `states` (positions, hidden) over `targets` (positions,)."""
-    if not targets.numel() and not hasattr(getattr(head, "weight", None), "ds_id"):
+    if hasattr(getattr(head, "weight", None), "ds_id"):
+        return _split_loss(head, states, targets, cap, chunk_tokens)
+    if not targets.numel():
         return states.float().sum() * 0.0
     if _is_plain(head):
-        weight: Tensor = head.weight  # type: ignore[assignment]
-        size = chunk_tokens or max(1, CHUNK_BYTES // (weight.shape[0] * 4))
-        if torch.is_autocast_enabled(states.device.type):
-            kind = torch.get_autocast_dtype(states.device.type)
-            states, weight = states.to(kind), weight.to(kind)
-        total: Tensor = _LinearCrossEntropy.apply(states, weight, targets, cap, size)  # type: ignore[no-untyped-call]
-        return total
+        return _matrix_loss(head.weight, states, targets, cap, chunk_tokens)  # type: ignore[arg-type]
     size = chunk_tokens or max(1, CHUNK_BYTES // (_vocabulary(head) * 4))
     total = states.new_zeros((), dtype=torch.float32)
-    for number in range(_chunks(head, len(targets), size, states.device)):
-        rows = slice(number * size, (number + 1) * size)
-        total = total + checkpoint(_chunk_loss, head, states[rows], targets[rows], cap, use_reentrant=False)
+    for begin in range(0, len(targets), size):
+        part = states[begin : begin + size], targets[begin : begin + size]
+        total = total + checkpoint(_chunk_loss, head, *part, cap, use_reentrant=False)
     return total
 
 
-def _chunks(head: nn.Module, positions: int, size: int, device: torch.device) -> int:
-    """Return how many chunks to compute: as many in every process, where all have to gather a head that is split."""
-    count = -(-positions // size)
-    if not hasattr(getattr(head, "weight", None), "ds_id") or not torch.distributed.is_initialized():
-        return count
-    most = torch.tensor(count, device=device)
-    torch.distributed.all_reduce(most, op=torch.distributed.ReduceOp.MAX)
-    return int(most)
+def _matrix_loss(
+    weight: Tensor, states: Tensor, targets: Tensor, cap: float | None, chunk_tokens: int | None
+) -> Tensor:
+    size = chunk_tokens or max(1, CHUNK_BYTES // (weight.shape[0] * 4))
+    if torch.is_autocast_enabled(states.device.type):
+        kind = torch.get_autocast_dtype(states.device.type)
+        states, weight = states.to(kind), weight.to(kind)
+    total: Tensor = _LinearCrossEntropy.apply(states, weight, targets, cap, size)  # type: ignore[no-untyped-call]
+    return total
+
+
+def _split_loss(
+    head: nn.Module, states: Tensor, targets: Tensor, cap: float | None, chunk_tokens: int | None
+) -> Tensor:
+    """Compute with a head that DeepSpeed's ZeRO-3 has split among processes, gathered once by all of them.
+
+    Raises:
+        PresetError: the head is trained, or wears an adapter.
+    """
+    import deepspeed
+
+    weight: Any = head.weight
+    if type(head) is not nn.Linear or head.bias is not None or weight.requires_grad:
+        msg = "With ZeRO-3 the output head has to be a frozen matrix: leave lm_head out of lora.targets, or use zero2."
+        raise PresetError(msg)
+    with deepspeed.zero.GatheredParameters([weight]):
+        # Its gradient is computed on the spot, so that nothing asks for the whole matrix on the way back.
+        whole = weight.detach().clone()
+    return _matrix_loss(whole, states, targets, cap, chunk_tokens)
 
 
 def _is_plain(head: nn.Module) -> bool:
@@ -202,7 +220,6 @@ def _is_plain(head: nn.Module) -> bool:
     return (
         type(head) is nn.Linear
         and head.bias is None
-        and not hasattr(head.weight, "ds_id")
         and not hasattr(head, "_hf_hook")
         and not hasattr(head.weight, "device_mesh")
     )

@@ -1,7 +1,10 @@
 """Checkpoints: exact resumption, their limit, and a disk that fills up."""
 
 import errno
+import importlib.util
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,25 +136,40 @@ def test_a_run_goes_on_as_it_began(base: Path, data: Path, tmp_path: Path) -> No
         run_training(preset(data, "train.max_steps=2"), out, resume=True, base=base)
 
 
-@pytest.mark.slow
-def test_two_processes_learn_what_one_does(base: Path, data: Path, tmp_path: Path) -> None:
-    """The same batches, two at a time on two processes or one after the other on one, give the same adapter."""
-    common = ["lora.dropout=0", "train.max_steps=3", "train.save_steps=3"]
-    one = run_training(preset(data, *common), tmp_path / "one", base=base)
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from elysia_chat.training.presets import load_preset\n"
-        "from elysia_chat.training.run import run_training\n"
-        "run_training(load_preset('embedded', sys.argv[3:]), Path(sys.argv[1]), base=Path(sys.argv[2]))\n"
-    )
-    (tmp_path / "two.py").write_text(script, encoding="utf-8")
-    settings = [f"data.train={data}", *SETTINGS, *common, "train.accumulation=1"]
+SCRIPT = (
+    "import sys; from pathlib import Path\n"
+    "from elysia_chat.training.presets import load_preset\n"
+    "from elysia_chat.training.run import run_training\n"
+    "resume = sys.argv[1] == 'resume'\n"
+    "run_training(load_preset('embedded', sys.argv[4:]), Path(sys.argv[2]), base=Path(sys.argv[3]), resume=resume)\n"
+)
+
+
+def on_two_processes(out: Path, base: Path, settings: list[str], how: str = "begin") -> dict[str, torch.Tensor]:
+    script = out.with_suffix(".py")
+    script.write_text(SCRIPT, encoding="utf-8")
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    subprocess.run(
-        [*launch, str(tmp_path / "two.py"), str(tmp_path / "two"), str(base), *settings], check=True, timeout=400
-    )
-    facts = json.loads((tmp_path / "two" / "results.json").read_text(encoding="utf-8"))
-    assert (facts["processes"], facts["steps"]) == (2, 3)
-    first, second = weights(one.adapter), weights(tmp_path / "two" / "adapter")
-    for name, value in first.items():
-        assert torch.allclose(value.float(), second[name].float(), atol=2e-3), name
+    words = [*launch, str(script), how, str(out), str(base), *settings]
+    subprocess.run(words, check=True, timeout=400, env={**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"})
+    return weights(out / "adapter")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["", "zero2", "zero3"])
+def test_two_processes_learn_what_one_does(split: str, base: Path, data: Path, tmp_path: Path) -> None:
+    """The same batches, two at a time on two processes or one after the other on one, give the same adapter."""
+    if split and importlib.util.find_spec("deepspeed") is None:
+        pytest.skip("deepspeed is not installed")
+    common = ["lora.dropout=0", "train.max_steps=4", "train.save_steps=2"]
+    one = weights(run_training(preset(data, *common), tmp_path / "one", base=base).adapter)
+    settings = [f"data.train={data}", *SETTINGS, *common, "train.accumulation=1", f"train.deepspeed={split}"]
+    out = tmp_path / "two"
+    two = on_two_processes(out, base, settings)
+    facts = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert (facts["processes"], facts["steps"]) == (2, 4)
+    for name, value in one.items():
+        assert torch.allclose(value.float(), two[name].float(), atol=2e-3), name
+    shutil.rmtree(out / "checkpoint-4")
+    resumed = on_two_processes(out, base, settings, "resume")
+    for name, value in two.items():
+        assert torch.equal(value, resumed[name]), name
