@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from elysia_chat.voice.audio import Audio, concatenate, trim_silence
 from elysia_chat.voice.engine import check_speakable
 from elysia_chat.voice.errors import SynthesisError, UnspeakableError, VoicePackageError
-from elysia_chat.voice.kokoro_weights import MODEL_SHA256, kokoro_model
+from elysia_chat.voice.kokoro_weights import MODEL_SHA256, RECIPE, kokoro_model
 
 if TYPE_CHECKING:
     from elysia_chat.voice.registry import Voice
@@ -48,7 +48,7 @@ class KokoroEngine:
         self._session = session
         self._styles = styles
         self._symbols = symbols
-        self.fingerprint = f"kokoro {MODEL_SHA256[:16]} {name}"
+        self.fingerprint = f"kokoro {MODEL_SHA256[:16]} {RECIPE} {name}"
 
     def synthesize(self, text: str, *, language: str, speed: float = 1.0) -> Audio:
         """Speak a sentence; see `SpeechEngine`."""
@@ -99,6 +99,8 @@ def _session(path: Path, threads: int) -> Any:
     options.log_severity_level = 3
     # A thread that waits must not keep a core from the language model.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Processors without VNNI would otherwise add 8-bit products with saturation.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph, errors.NoSuchFile) as error:

