@@ -48,6 +48,9 @@ _ACTS = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_ACT = 60
+_HAN = re.compile(r"[\u3400-\u9fff]")
+_HAN_NAME = re.compile(r"[\u3400-\u9fff·]{1,10}")
+_LATIN_NAME = re.compile(r"[A-Za-z\u00c0-\u024f'. -]{2,40}")
 _CLAUSE_END = '。！？…；，、：.!?;,:♪～~\n”"』」）)'
 _LETTER = re.compile(r"[^\W_]")
 _WORDS = re.compile(r"[A-Za-z]{2,}|\d|[\u3400-\u9fff]")
@@ -56,7 +59,8 @@ _WORDS = re.compile(r"[A-Za-z]{2,}|\d|[\u3400-\u9fff]")
 def plain(sentence: str) -> str:
     """Return what of a sentence is to be said, as text without marks.
 
-    What was in brackets and is said stands between commas; ornaments such as ♪ become pauses.
+    What was in brackets and is said stands between commas; a name once more in the other script is not said; ornaments
+    such as ♪ become pauses.
     """
     text = unicodedata.normalize("NFC", html.unescape(sentence)).translate(_FULL_WIDTH | _NUMBERS | _SAME)
     text = _CODE.sub(" ", text)
@@ -102,10 +106,17 @@ def _brackets(text: str) -> str:
 
 def _bracketed(found: re.Match[str]) -> str:
     inside = next(group for group in found.groups() if group is not None).strip()
-    if not _WORDS.search(inside) or is_stage_direction(inside):
+    if not _WORDS.search(inside) or is_stage_direction(inside) or _is_gloss(found.string[: found.start()], inside):
         return " "
     comma = "，" if re.search(r"[\u3400-\u9fff]", found.string) else ", "
     return f"{comma}{inside}{comma}"
+
+
+def _is_gloss(before: str, inside: str) -> bool:
+    """Tell whether brackets give a name once more in the other script: 铃（Rin）, Elysia (爱莉希雅)."""
+    last = before.rstrip()[-1:]
+    name = _LATIN_NAME if _HAN.fullmatch(last) else _HAN_NAME if last.isalpha() else None
+    return name is not None and name.fullmatch(inside) is not None
 
 
 def _is_spoken(character: str) -> bool:
