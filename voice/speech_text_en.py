@@ -116,7 +116,7 @@ _AFTER: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=[^\W\d])/(?=[^\W\d])", " or "),
         (r"²", " squared"),
         (r"³", " cubed"),
-        (r"…", "..."),
+        (r"…", "... "),
         (r"[，、]", ", "),
         (r"。", ". "),
         (r"！", "! "),

@@ -15,7 +15,7 @@ _UNIT = re.compile(
 # From the first Latin letter to the last one before another script or a wide mark, with a number behind it that counts
 # no Chinese things (iPhone 15, but not 15 个).
 _LATIN_RUN = re.compile(
-    rf"[{_LATIN}](?:[^{HAN}{KANA}\u3000-\u303f\uff00-\uffef“”…]*[{_LATIN}])?"
+    rf"(?:\d+(?=(?:st|nd|rd|th)\b))?[{_LATIN}](?:[^{HAN}{KANA}\u3000-\u303f\uff00-\uffef“”…]*[{_LATIN}])?"
     rf"(?:'(?![{_LATIN}]))?"
     rf"(?:[ -]?\d+(?:\.\d+)*(?![{_LATIN}\d.:%]|\s*[个只位条次年月日岁元块分点时秒天周名人件本张把家级层度倍万亿千百]))?"
 )

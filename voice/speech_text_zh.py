@@ -22,7 +22,10 @@ _RULES: tuple[tuple[re.Pattern[str], Replacement], ...] = tuple(
         (r"[￥¥]\s?(?=\d)", "￥"),
         (r"(\d[\d,.]*)\s?([￥$€£])", r"\2\1"),
         (r"([￥$€£]\d[\d,.]*\d)\s*元", r"\1"),
-        (r"(?<=[￥$€£])\d{1,3}(?:,\d{3})+", lambda found: found.group().replace(",", "")),
+        (
+            r"(?<=[￥$€£])\d{1,3}(?:,\d{3})+|(?<![\d.,])\d{1,3}(?:,\d{3})+(?=(?:\.\d+)?\s?[A-Za-z%℃°])",
+            lambda found: found.group().replace(",", ""),
+        ),
         (r"(?<![\d.,])\d{1,3}(?:[,，]\d{3})+(?:\.\d+)?(?![\d,])", _grouped),
         (r"(?<![\d.])(?!\d{4}\.)\d+(?:\.\d+){2,}(?![\d.])", lambda found: found.group().replace(".", "点")),
         (r"\^(\d+)", r"的\1次方"),

@@ -34,6 +34,7 @@ def said(sentence: str, default: str = "zh") -> list[tuple[str, str]]:
         ("3*4=12", "三乘四等于十二"),
         ("面积100m²", "面积一百平方米"),
         ("第①章", "第一章"),
+        ("约5,000km²", "约五千平方千米"),
     ],
 )
 def test_chinese_numbers_and_symbols(written: str, spoken: str):
@@ -55,6 +56,7 @@ def test_chinese_numbers_and_symbols(written: str, spoken: str):
         ("from 1999-2003", "from nineteen ninety nine to two thousand three"),
         ("Chapter IV of version 1.2.3", "Chapter four of version one point two point three"),
         ("Open 24/7, and/or 100k stars", "Open twenty four seven, and or one hundred thousand stars"),
+        ("I... I don't know", "I... I don't know"),
         ("~5 of 3*4", "about five of three times four"),
     ],
 )
@@ -101,6 +103,7 @@ def test_what_is_for_the_eye_is_not_said(written: str, kept: str):
         ("他说Hello，2024年见", [("zh", "他说"), ("en", "Hello,"), ("zh", "二零二四年见")]),
         ("使用Windows 11系统", [("zh", "使用"), ("en", "Windows eleven"), ("zh", "系统")]),
         ("她在Paris有3个朋友", [("zh", "她在"), ("en", "Paris"), ("zh", "有三个朋友")]),
+        ("崩坏3rd。", [("zh", "崩坏"), ("en", "third.")]),
         ("“Hi!”她说。", [("en", "Hi!"), ("zh", "她说。")]),
         ("她喜欢の字", [("zh", "她喜欢的字")]),
         ("こんにちは、東京です。", [("ja", "こんにちは、東京です。")]),
@@ -143,3 +146,17 @@ def test_any_text_becomes_words(text: str):
         assert isinstance(piece, Piece)
         if piece.language in ("zh", "en"):
             assert not any(character.isdecimal() or character in "*_`[]{}<>#|\\/@^~♪" for character in piece.text)
+
+
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("樱最珍惜的是妹妹铃（Rin）。", [("zh", "樱最珍惜的是妹妹铃。")]),
+        ("Elysia (爱莉希雅) waved at Pardofelis (帕朵菲莉丝).", [("en", "Elysia waved at Pardofelis.")]),
+        ("铃（樱的妹妹）来了。", [("zh", "铃，樱的妹妹，来了。")]),
+        ("Sakura (the swordswoman) left.", [("en", "Sakura, the swordswoman, left.")]),
+        ("（Rin）来了。", [("en", "Rin,"), ("zh", "来了。")]),
+    ],
+)
+def test_a_name_that_is_given_in_both_scripts_is_said_once(written: str, spoken: list[tuple[str, str]]):
+    assert said(written) == spoken
