@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from filelock import FileLock
+from pydantic import ValidationError
 
 from elysia_chat.configs.paths import ensure_dir, voices_dir
 from elysia_chat.voice.engine import Language
@@ -152,7 +153,19 @@ def _read(files: VoiceFiles) -> _Read:
     from elysia_chat.voice.vits_coqui import read_coqui
 
     coqui = read_coqui(files.weights, files.config)
+    if (files.config.parent / VOICE_FILE).is_file():
+        # A folder of this application's own, such as training writes: it says what reads the voice's text.
+        own = _own_info(files.config.parent / VOICE_FILE)
+        return _Read(coqui.config, coqui.tensors, own.cleaner, own.languages, coqui.speakers)
     return _Read(coqui.config, coqui.tensors, COQUI, coqui.languages, coqui.speakers)
+
+
+def _own_info(path: Path) -> VoiceInfo:
+    try:
+        return VoiceInfo.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        msg = f"{path} does not describe a voice: remove it to have config.json read alone."
+        raise VoiceImportError(msg) from error
 
 
 def _languages(read: _Read, wanted: Sequence[str], files: VoiceFiles) -> tuple[Language, ...]:

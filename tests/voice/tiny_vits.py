@@ -31,6 +31,7 @@ NETWORK = {
     "upsample_rates_decoder": [8, 8, 4],
     "upsample_kernel_sizes_decoder": [16, 16, 8],
     "use_sdp": True,
+    "periods_multi_period_discriminator": [2],
 }
 PIPER_SYMBOLS = ["_", "^", "$", " ", *"!,.?abdefhijklmnopstuvwzæðŋɐɑɔəɛɜɡɪɹʃʊʌʒˈˌːθɾ"]
 
