@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from elysia_chat.training.merge import Into, MergeReport
     from elysia_chat.training.push import Hub, PushPlan
     from elysia_chat.training.run import Progress, RunResult
+    from elysia_chat.training.search.run import SearchRun
 
 __all__ = [
     "EvaluationJob",
@@ -39,6 +40,7 @@ __all__ = [
     "prepare_prompts",
     "preset_names",
     "publish",
+    "train_the_search",
     "write_gguf",
 ]  # fmt: skip
 EMBEDDED, NO_ADAPTER = "embedded", "none"
@@ -98,6 +100,28 @@ def fine_tune(preset: Preset, out: Path, *, resume: bool = False, progress: "Pro
     from elysia_chat.training.run import run_training
 
     return run_training(preset, out, resume=resume, progress=progress)
+
+
+def train_the_search(
+    job: "SearchRun",
+    base: Path,
+    out: Path,
+    *,
+    squad: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Train an embedding model or a reranker; see `search.run.train_search`.
+
+    Raises:
+        PresetError: the settings make no sense, or the base holds no BERT encoder.
+        DataFileError: the file with questions has the wrong shape.
+    """
+    from elysia_chat.training.dataset.reading import read_squad
+    from elysia_chat.training.search.queries import Sources
+    from elysia_chat.training.search.run import train_search
+
+    questions = read_squad(squad)[1] if squad is not None else []
+    return train_search(job, Sources(questions), base, out, progress)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Training of the search on tiny encoders: questions, losses, and models that the search can use."""
 
+import json
 from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
@@ -107,3 +108,12 @@ def test_the_loss_falls_and_the_encoder_alone_changes(encoder: Path, tmp_path: P
 def test_settings_that_make_no_sense_are_told(encoder: Path, tmp_path: Path):
     with pytest.raises(PresetError, match="at least 1"):
         train_search(SearchRun("reranker", steps=0), Sources(), encoder, tmp_path)
+
+
+def test_a_base_that_is_no_encoder_is_told(encoder: Path, tmp_path: Path):
+    with pytest.raises(PresetError, match="holds no model"):
+        train_search(SearchRun("reranker"), Sources(), tmp_path / "none", tmp_path / "out")
+    settings = json.loads((encoder / "config.json").read_text(encoding="utf-8"))
+    (encoder / "config.json").write_text(json.dumps({**settings, "model_type": "gpt2"}), encoding="utf-8")
+    with pytest.raises(PresetError, match="gpt2"):
+        train_search(SearchRun("reranker"), Sources(), encoder, tmp_path / "out")

@@ -9,7 +9,8 @@ import itertools
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,7 +56,9 @@ class SearchRun:
     seed: int = 1
 
 
-def train_search(run: SearchRun, sources: Sources, base: Path, out: Path) -> dict[str, Any]:
+def train_search(
+    run: SearchRun, sources: Sources, base: Path, out: Path, progress: Callable[[int], None] | None = None
+) -> dict[str, Any]:
     """Train, and write the model and what it came from.
 
     The folder `model` holds the encoder with its changes: a reranker for `retrieval.reranker`, or, made from a
@@ -66,12 +69,13 @@ def train_search(run: SearchRun, sources: Sources, base: Path, out: Path) -> dic
         sources: what questions are drawn from.
         base: folder of the encoder, in transformers' or sentence-transformers' form.
         out: folder to write to.
+        progress: told how many steps are done.
 
     Returns:
         What `results.json` holds.
 
     Raises:
-        PresetError: the settings make no sense.
+        PresetError: the settings make no sense, or the base holds no BERT encoder.
     """
     import torch
     from transformers import AutoTokenizer
@@ -82,8 +86,10 @@ def train_search(run: SearchRun, sources: Sources, base: Path, out: Path) -> dic
     ensure_dir(out)
     torch.manual_seed(run.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    model = _model(run, base).to(device)
+    _check_base(base)
+    with _without_reports():
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        model = _model(run, base).to(device)
     optimiser = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=run.learning_rate, weight_decay=0.01,
@@ -101,6 +107,8 @@ def train_search(run: SearchRun, sources: Sources, base: Path, out: Path) -> dic
         optimiser.step()
         schedule.step()
         losses.append(float(loss.detach()))
+        if progress is not None:
+            progress(len(losses))
     last = losses[-max(1, len(losses) // 10) :]
     facts = {
         **asdict(run), "loss": round(sum(last) / len(last), 4), "seconds": round(time.monotonic() - started, 1),
@@ -110,8 +118,9 @@ def train_search(run: SearchRun, sources: Sources, base: Path, out: Path) -> dic
     (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     if run.task == "embedder":
         shutil.copytree(base, out / MODEL, dirs_exist_ok=True)
-    model.merge_and_unload().save_pretrained(out / MODEL)
-    tokenizer.save_pretrained(out / MODEL)
+    with _without_reports():
+        model.merge_and_unload().save_pretrained(out / MODEL)
+        tokenizer.save_pretrained(out / MODEL)
     return results
 
 
@@ -136,6 +145,36 @@ def _model(run: SearchRun, base: Path) -> Any:
     # The embedding model has no pooler of its own to start from.
     model.bert.pooler.dense.weight.data.normal_(0.0, 0.02)
     return add_lora(model, run.rank, whole=HEADS)
+
+
+def _check_base(base: Path) -> None:
+    """Raise a PresetError where the folder holds no encoder of the kind that is trained."""
+    from transformers import AutoConfig
+
+    try:
+        kind = AutoConfig.from_pretrained(base).model_type
+    except (OSError, ValueError) as error:
+        msg = f"{base} holds no model: name a folder with a BERT encoder, or 'embedded'."
+        raise PresetError(msg) from error
+    if kind != "bert":
+        msg = f"{base} holds a model of the kind '{kind}'; the search is trained on BERT encoders."
+        raise PresetError(msg)
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Keep transformers from listing the heads that it leaves out or makes anew, and from drawing progress bars."""
+    from transformers.utils import logging
+
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _share(step: int, steps: int) -> float:
