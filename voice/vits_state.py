@@ -117,4 +117,5 @@ def _flat(tensor: "torch.Tensor") -> list[int]:
 
 def _norms(weight: "torch.Tensor") -> "torch.Tensor":
     """Return the norm of each slice along the first axis, shape (n, 1, 1)."""
-    return weight.flatten(1).norm(dim=1).view(-1, *[1] * (weight.dim() - 1))
+    norms: torch.Tensor = weight.flatten(1).norm(dim=1)
+    return norms.view(-1, *[1] * (weight.dim() - 1))
