@@ -2,7 +2,7 @@
 
 import typer
 
-from elysia_chat.ui.cli import train_data, train_evaluate, train_handover, train_run
+from elysia_chat.ui.cli import train_data, train_evaluate, train_handover, train_run, train_search, train_voice
 from elysia_chat.ui.cli.options import command
 
 
@@ -15,7 +15,9 @@ def register(app: typer.Typer) -> None:
     command(group, "presets")(train_run.presets)
     command(group, "run")(train_run.run_preset)
     command(group, "evaluate")(train_evaluate.evaluate)
+    command(group, "search")(train_search.search)
     command(group, "merge")(train_handover.merge)
     command(group, "gguf")(train_handover.gguf)
     command(group, "push")(train_handover.push)
+    command(group, "voice")(train_voice.voice)
     app.add_typer(group, name="train")
