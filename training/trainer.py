@@ -230,11 +230,14 @@ class AnswerTrainer(StagedCheckpoints, Trainer):  # type: ignore[misc,unused-ign
         return self.lr_scheduler
 
     def get_train_dataloader(self) -> Any:
-        """Return batches of similar length."""
-        return self._loader(self.train_dataset, self._encoded, self.args.world_size)
+        """Return batches of similar length, of which each process gets its part."""
+        return self.accelerator.prepare(self._loader(self.train_dataset, self._encoded, self.args.world_size))
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """Return the held-out data in batches of similar length."""
+        """Return the held-out data in batches of similar length, all of them to every process.
+
+        Processes with different numbers of batches would wait for each other for ever.
+        """
         return self._loader(self.eval_dataset, self._held_out, 1)
 
     def _loader(self, dataset: Any, encoded: list[Encoded], replicas: int) -> Any:
@@ -245,4 +248,4 @@ class AnswerTrainer(StagedCheckpoints, Trainer):  # type: ignore[misc,unused-ign
             collate_fn=lambda items: collate(items, pad),
             pin_memory=torch.cuda.is_available(),
         )
-        return self.accelerator.prepare(loader)
+        return loader

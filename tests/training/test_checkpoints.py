@@ -161,12 +161,16 @@ def test_two_processes_learn_what_one_does(split: str, base: Path, data: Path, t
     if split and importlib.util.find_spec("deepspeed") is None:
         pytest.skip("deepspeed is not installed")
     common = ["lora.dropout=0", "train.max_steps=4", "train.save_steps=2"]
-    one = weights(run_training(preset(data, *common), tmp_path / "one", base=base).adapter)
+    held_out = write_data(tmp_path / "test.jsonl", 3)
+    common.append(f"data.test={held_out}")
+    first = run_training(preset(data, *common), tmp_path / "one", base=base)
+    one = weights(first.adapter)
     settings = [f"data.train={data}", *SETTINGS, *common, "train.accumulation=1", f"train.deepspeed={split}"]
     out = tmp_path / "two"
     two = on_two_processes(out, base, settings)
     facts = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert (facts["processes"], facts["steps"]) == (2, 4)
+    assert facts["held_out_loss"] == pytest.approx(first.facts["held_out_loss"], abs=1e-3)
     for name, value in one.items():
         assert torch.allclose(value.float(), two[name].float(), atol=2e-3), name
     shutil.rmtree(out / "checkpoint-4")

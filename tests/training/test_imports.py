@@ -90,3 +90,46 @@ def test_no_text_and_no_workbook(tmp_path: Path) -> None:
         import_examples(tmp_path / "x.bin", "openai")
     with pytest.raises(DataFileError, match="no XLSX workbook"):
         import_examples(write(tmp_path / "y.xlsx", "text"), "xlsx", {"question": "a", "answer": "b"})
+
+
+def test_the_line_of_an_entry_in_a_written_out_list(tmp_path: Path) -> None:
+    """Lists are mostly written over many lines: the number of the entry would not find it."""
+    good = {"instruction": "do", "output": "done"}
+    text = json.dumps([good, good, {"instruction": "do"}], indent=2)
+    with pytest.raises(DataFileError, match='line 10: expected an object with "instruction"'):
+        import_examples(write(tmp_path / "a.json", text), "alpaca")
+    with pytest.raises(DataFileError, match="line 7: no valid JSON"):
+        import_examples(
+            write(
+                tmp_path / "b.json",
+                text.replace(
+                    '"output": "done"\n  },\n  {\n    "instruction"', '"output": "done"\n  },\n  {\n    instruction', 1
+                ),
+            ),
+            "alpaca",
+        )
+    with pytest.raises(DataFileError, match="expected a comma"):
+        import_examples(write(tmp_path / "c.json", '[{"instruction": "do", "output": "done"}'), "alpaca")
+
+
+def test_other_line_ends_within_a_text_are_no_new_lines(tmp_path: Path) -> None:
+    record = {"messages": [{"role": "user", "content": "q\u2028r"}, {"role": "assistant", "content": "a\u0085b"}]}
+    found = import_examples(write(tmp_path / "d.jsonl", json.dumps(record, ensure_ascii=False)), "openai")
+    assert found[0].messages[-1]["content"] == "q\u2028r"
+
+
+def test_texts_for_pre_training_in_xtuners_form(tmp_path: Path) -> None:
+    entries = [{"conversation": [{"system": "", "input": "", "output": "A text."}]}]
+    (text,) = import_examples(write(tmp_path / "p.json", entries), "xtuner")
+    assert (text.kind, text.answer) == ("text", "A text.")
+
+
+def test_answers_of_one_conversation_share_a_document(tmp_path: Path) -> None:
+    found = import_examples(write(tmp_path / "d.json", XTUNER * 2), "xtuner")
+    assert [item.documents for item in found] == [("d.json/1",)] * 2 + [("d.json/2",)] * 2
+
+
+@pytest.mark.parametrize("kind", ["openai", "alpaca"])
+def test_a_file_without_examples(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(DataFileError, match="holds no examples"):
+        import_examples(write(tmp_path / "e.json", "[]"), kind)

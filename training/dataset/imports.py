@@ -51,12 +51,13 @@ def import_examples(path: Path, kind: str, columns: Mapping[str, str] | None = N
         msg = f"Unknown data format '{kind}'; known: {', '.join(FORMATS)}."
         raise DataFileError(msg)
     examples: list[Example] = []
-    for number, entry in _entries(path):
+    for place, (number, entry) in enumerate(_entries(path), 1):
         text = _pretraining_text(entry) if kind == "xtuner" else None
         if text is not None:
-            examples.append(_text_example(path, number, text))
+            examples.append(_text_example(path, place, text))
         else:
-            examples += _examples(path, number, readers[kind](path, number, entry))
+            made = _examples(path, number, readers[kind](path, number, entry))
+            examples += [replace(example, documents=(_key(path, place),)) for example in made]
     if not examples:
         msg = f"{path.name} holds no examples."
         raise DataFileError(msg)
@@ -235,7 +236,8 @@ def _workbook(path: Path, columns: dict[str, str]) -> Iterator[Example]:
         cells = {part: str(row[place] if row[place] is not None else "").strip() for part, place in places.items()}
         messages = [{"role": "system", "content": cells["system"]}] if cells.get("system") else []
         messages += [{"role": "user", "content": cells["question"]}, {"role": "assistant", "content": cells["answer"]}]
-        yield from _examples(path, number, messages)
+        for example in _examples(path, number, messages):
+            yield replace(example, documents=(_key(path, number),))
     book.close()
 
 
@@ -249,5 +251,4 @@ def _examples(path: Path, number: int, messages: list[Message]) -> Iterator[Exam
             continue
         if not message["content"].strip() or not messages[place - 1]["content"].strip():
             raise _fail(path, number, "questions and answers that are not empty")
-        example = Example("imported", detect_language(message["content"]), messages[:place], message["content"].strip())
-        yield replace(example, documents=(_key(path, number),))
+        yield Example("imported", detect_language(message["content"]), messages[:place], message["content"].strip())

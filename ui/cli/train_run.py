@@ -70,7 +70,7 @@ def run_preset(
     if facts["left_out"]:
         run.out.print(f"{facts['left_out']} examples are longer than data.max_tokens and were left out", style="yellow")
     for name, shares in result.scores.items():
-        said = ", ".join(f"{key} {share:.0%}" for key, share in shares.items() if key != "count")
+        said = ", ".join(f"{key.replace('_', ' ')} {share:.0%}" for key, share in shares.items() if key != "count")
         run.out.print(printable(f"  {name}: {shares['count']:.0f} prompts{', ' if said else ''}{said}"))
     run.out.print(
         printable(f"Next: elysia-chat train evaluate --model tuned={result.adapter} --out REPORT"), soft_wrap=True
