@@ -93,19 +93,49 @@ def _session(path: Path, threads: int) -> Any:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
+    try:
+        return onnxruntime.InferenceSession(path, session_options(threads), providers=["CPUExecutionProvider"])
+    except (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph, errors.NoSuchFile) as error:
+        msg = f"The Mandarin voice in {path} cannot be read: delete the file, and it is made again."
+        raise VoicePackageError(msg) from error
+
+
+def session_options(threads: int) -> Any:
+    """Return how onnxruntime is to compute: with so many threads, quietly, and without overflow."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # A thread that waits must not keep a core from the language model.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Processors without VNNI would otherwise add 8-bit products with saturation.
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph, errors.NoSuchFile) as error:
-        msg = f"The Mandarin voice in {path} cannot be read: delete the file, and it is made again."
-        raise VoicePackageError(msg) from error
+    if products_saturate():
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
+@lru_cache(maxsize=1)
+def products_saturate() -> bool:
+    """Tell whether onnxruntime's fast 8-bit products overflow here, as they do on x86 processors without VNNI.
+
+    There its slower kernels have to be asked for; elsewhere they would cost a third of the speed for nothing.
+    """
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    rows, inner, columns = 16, 64, 32
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["a", "b"], ["c"])],
+        "product",
+        [helper.make_tensor_value_info("a", TensorProto.UINT8, [rows, inner])],
+        [helper.make_tensor_value_info("c", TensorProto.INT32, [rows, columns])],
+        [helper.make_tensor("b", TensorProto.INT8, [inner, columns], [127] * (inner * columns))],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (product,) = session.run(None, {"a": np.full((rows, inner), 255, dtype=np.uint8)})
+    return bool((np.asarray(product) != 255 * 127 * inner).any())
 
 
 def _run(session: Any, feed: dict[str, Any]) -> Any:

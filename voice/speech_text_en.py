@@ -137,7 +137,7 @@ _GREEK = {"α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "Δ": "delt
 
 def english(text: str) -> str:
     """Return English text as words, apostrophes and the marks . , ! ? ; : - alone."""
-    text = text.translate(str.maketrans({letter: f" {name} " for letter, name in _GREEK.items()}))
+    text = re.sub(f"[{''.join(_GREEK)}]", lambda letter: f" {_GREEK[letter.group()]} ", text)
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     text = normalise(re.sub(r"[#^{}\\\"]", " ", text), "en")

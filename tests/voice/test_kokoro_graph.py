@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from elysia_chat.voice.kokoro import session_options
 from elysia_chat.voice.kokoro_graph import GraphError, convolutions_to_products
 
 
@@ -52,7 +53,8 @@ def quantised_convolution(
 
 
 def computed(model: Any, data: np.ndarray) -> np.ndarray:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = session_options(threads=1)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return np.asarray(session.run(None, {"x": data})[0])
 
 
