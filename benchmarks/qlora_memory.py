@@ -4,10 +4,11 @@
     python benchmarks/qlora_memory.py --tiny          the same code on a CPU, with a tiny shape
 
 The weights are random (NF4 with double quantisation, LoRA of rank 64 on all seven projections, gradient checkpointing,
-bfloat16 under autocast); every position has a label, which is the worst case. Two ways are compared:
+bfloat16 under autocast); every position has a label, which is the worst case. Three ways are compared:
 
     plain   PEFT and bitsandbytes with transformers' own loss and torch's AdamW
     lean    the same with `elysia_chat.training.loss` and bitsandbytes' paged 8-bit AdamW
+    packed  what a training run computes: the lean way with the mask that keeps packed examples apart
 
 Each runs under a hard limit of the allocator, so what does not fit fails; the paged optimiser states lie outside the
 allocator and are taken off the limit. Every length is a fresh measurement after two
@@ -17,7 +18,6 @@ warm-up steps. The context of the driver, some 0.5 GB, lies outside the limit, a
 import argparse
 import gc
 import json
-import math
 import os
 import platform
 import time
@@ -36,7 +36,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from elysia_chat.training.bnb_guard import guard_bitsandbytes
-from elysia_chat.training.loss import answer_loss
+from elysia_chat.training.loss import IGNORE, answer_loss
+from elysia_chat.training.trainer import packed_loss
 
 TOKENS = "256,512,768,1024,1536,2048,3072,4096,6144,8192"
 SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -125,15 +126,31 @@ def lean_loss(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     return answer_loss(model, inputs)[0]
 
 
+def packed_run_loss(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    ids = inputs["input_ids"]
+    nothing = torch.zeros_like(ids)
+    following = nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORE)
+    positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+    batch = {"input_ids": ids, "segments": nothing, "parents": nothing, "position_ids": positions, "labels": following}
+    return packed_loss(model, batch)
+
+
+LOSSES: dict[str, Callable[[Any, dict[str, torch.Tensor]], torch.Tensor]] = {
+    "plain": plain_loss,
+    "lean": lean_loss,
+    "packed": packed_run_loss,
+}
+
+
 def optimizer_of(way: str, parameters: list[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
-    if way == "lean" and device.type == "cuda":
+    if way != "plain" and device.type == "cuda":
         return bitsandbytes.optim.PagedAdamW8bit(parameters, lr=2e-4)
     return torch.optim.AdamW(parameters, lr=2e-4, fused=device.type == "cuda")
 
 
 def measure(way: str, model: Any, tokens: int, arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Train a few steps of one sequence of `tokens`; return speed and peak memory, or that it does not fit."""
-    loss_of: Callable[[Any, dict[str, torch.Tensor]], torch.Tensor] = lean_loss if way == "lean" else plain_loss
+    loss_of = LOSSES[way]
     row: dict[str, Any] = {"way": way, "tokens": tokens, "fits": True}
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = optimizer_of(way, parameters, device)
@@ -167,7 +184,7 @@ def measure(way: str, model: Any, tokens: int, arguments: argparse.Namespace, de
 def paged_bytes(way: str, model: Any, device: torch.device) -> int:
     """Return the size of the optimiser states outside the allocator: two bytes a parameter, in managed memory."""
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return 2 * trained if way == "lean" and device.type == "cuda" else 0
+    return 2 * trained if way != "plain" and device.type == "cuda" else 0
 
 
 def limit_memory(limit: float, device: torch.device) -> None:
@@ -198,24 +215,40 @@ def run(arguments: argparse.Namespace, device: torch.device) -> list[dict[str, A
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the best speed of each way, and how much faster the lean one is; None where one was not run."""
+    """Return the best speed and the longest sequence of each way, and how much faster than the plain one they are."""
+    fits = [row for row in rows if row["fits"]]
     fastest = {
-        way: max(
-            (row for row in rows if row["way"] == way and row["fits"]), key=lambda r: r["tokens_per_s"], default=None
-        )
-        for way in ("plain", "lean")
+        way: max((row for row in fits if row["way"] == way), key=lambda row: row["tokens_per_s"], default=None)
+        for way in LOSSES
     }
-    longest = {
-        way: max((row["tokens"] for row in rows if row["way"] == way and row["fits"]), default=0) for way in fastest
-    }
-    plain, lean = fastest["plain"], fastest["lean"]
-    ratio = lean["tokens_per_s"] / plain["tokens_per_s"] if plain and lean else math.nan
+    plain = fastest["plain"]
     return {
         "fastest": fastest,
-        "longest": longest,
-        "lean_over_plain": round(ratio, 3) if math.isfinite(ratio) else None,
-        "lean_fits_2048": any(row["way"] == "lean" and row["tokens"] >= 2048 and row["fits"] for row in rows),
+        "longest": {way: max((row["tokens"] for row in fits if row["way"] == way), default=0) for way in LOSSES},
+        **{
+            f"{way}_over_plain": round(best["tokens_per_s"] / plain["tokens_per_s"], 3) if plain and best else None
+            for way, best in fastest.items()
+            if way != "plain"
+        },
+        "fits_2048": {way: any(row["way"] == way and row["tokens"] >= 2048 for row in fits) for way in LOSSES},
     }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the measurements as a Markdown table: tokens/s, and the peak in GB where a GPU counts it."""
+    lines = ["| tokens | " + " | ".join(LOSSES) + " |", "| ---: |" + " ---: |" * len(LOSSES)]
+    found = {(row["way"], row["tokens"]): row for row in rows}
+    for tokens in sorted({row["tokens"] for row in rows}):
+        cells = []
+        for way in LOSSES:
+            row = found.get((way, tokens))
+            if row is None or not row["fits"]:
+                cells.append("does not fit" if row or any(one == way for one, _ in found) else "")
+                continue
+            peak = row.get("peak_reserved_gb")
+            cells.append(f"{row['tokens_per_s']:,.0f}" + (f" ({peak:.2f} GB)" if peak is not None else ""))
+        lines.append(f"| {tokens:,} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _synchronise(device: torch.device) -> None:
@@ -229,7 +262,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a tiny shape on the CPU, to try the code")
     parser.add_argument("--budget-gb", type=float, default=8.0, help="limit of the allocator, in 10^9 bytes")
     parser.add_argument("--tokens", default=TOKENS, help="lengths of the one sequence of a step, ascending")
-    parser.add_argument("--ways", default="plain,lean")
+    parser.add_argument("--ways", default="plain,lean,packed")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rank", type=int, default=64)
     parser.add_argument("--dropout", type=float, default=0.1)
@@ -252,7 +285,8 @@ def main() -> None:
         "rows": rows,
         **summary(rows),
     }
-    print(json.dumps({key: result[key] for key in ("longest", "lean_over_plain", "lean_fits_2048")}))
+    print(table(rows))
+    print(json.dumps({key: result[key] for key in ("longest", "lean_over_plain", "packed_over_plain", "fits_2048")}))
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
