@@ -7,6 +7,7 @@ from elysia_chat.voice.cache import SpeechCache
 from elysia_chat.voice.pool import VoicePool
 from elysia_chat.voice.registry import check_speaker, find_voice, list_voices
 from elysia_chat.voice.speaker import Speaker
+from elysia_chat.voice.speech_text import speakable
 from elysia_chat.voice.stream import SpeechStream, SpeechWorker
 
 DEFAULT_VOICES: Mapping[str, str] = {"zh": "xiaoyi", "en": "joe"}
@@ -50,13 +51,15 @@ class Speech:
         return Speaker(engines, self._cache, speed=speed or self._settings.speed)
 
     def load(self, persona_voices: Mapping[str, str] | None = None) -> None:
-        """Load the voices that `speaker` would speak with.
+        """Load the voices that `speaker` would speak with, and what writes numbers out.
 
         Raises:
             VoiceError: one cannot be loaded; those before it are.
         """
         for name in dict.fromkeys(choose_voices(self._settings, persona_voices).values()):
             self.pool.engine(name).load()
+        for language in ("zh", "en"):
+            speakable("1", language)
 
     def stream(self, speaker: Speaker) -> SpeechStream:
         """Return the stream of a new reply."""

@@ -83,6 +83,7 @@ def load_kokoro(voice: "Voice", speaker: str | None, threads: int) -> KokoroEngi
     del speaker
     name = voice.info.name
     symbols = json.loads((_VOICES / "symbols.json").read_text(encoding="utf-8"))
+    _reader()
     styles = np.frombuffer((_VOICES / f"{name}.bin").read_bytes(), dtype="<f4").reshape(-1, 1, _STYLE_SIZE)
     return KokoroEngine(_session(kokoro_model(), threads), styles, symbols, name)
 
