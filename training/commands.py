@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from elysia_chat.training.merge import Into, MergeReport
     from elysia_chat.training.push import Hub, PushPlan
     from elysia_chat.training.run import Progress, RunResult
-    from elysia_chat.training.search.run import SearchRun
+    from elysia_chat.training.search.run import Task as SearchTask
 
 __all__ = [
     "EvaluationJob",
@@ -103,14 +103,26 @@ def fine_tune(preset: Preset, out: Path, *, resume: bool = False, progress: "Pro
 
 
 def train_the_search(
-    job: "SearchRun",
+    task: "SearchTask",
     base: Path,
     out: Path,
     *,
+    settings: Mapping[str, Any],
     squad: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Train an embedding model or a reranker; see `search.run.train_search`.
+
+    Args:
+        task: "embedder" or "reranker".
+        base: folder of the encoder.
+        out: folder to write to.
+        settings: fields of `search.run.SearchRun` that differ from its defaults.
+        squad: questions in SQuAD's form to mix in.
+        progress: told how many steps are done.
+
+    Returns:
+        What the run's results hold, and `model`, the folder of the model.
 
     Raises:
         PresetError: the settings make no sense, or the base holds no BERT encoder.
@@ -118,10 +130,11 @@ def train_the_search(
     """
     from elysia_chat.training.dataset.reading import read_squad
     from elysia_chat.training.search.queries import Sources
-    from elysia_chat.training.search.run import train_search
+    from elysia_chat.training.search.run import MODEL, SearchRun, train_search
 
     questions = read_squad(squad)[1] if squad is not None else []
-    return train_search(job, Sources(questions), base, out, progress)
+    results = train_search(SearchRun(task, **settings), Sources(questions), base, out, progress)
+    return {"model": str(out / MODEL), **results}
 
 
 @dataclass(frozen=True)

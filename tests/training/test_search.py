@@ -13,26 +13,12 @@ from elysia_chat.training.dataset.scenes import join_sections
 from elysia_chat.training.errors import PresetError
 from elysia_chat.training.search.queries import SearchQuery, Sources
 from elysia_chat.training.search.run import MODEL, SearchRun, batches, train_search
+from tests.training.tiny_models import save_encoder
 
 
 @pytest.fixture
 def encoder(tmp_path: Path) -> Path:
-    """Write a small BERT of random weights, with one character per word."""
-    import torch
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    folder = tmp_path / "encoder"
-    folder.mkdir()
-    letters = [chr(code) for code in range(0x4E00, 0x4E00 + 2000)] + list("abcdefghijklmnopqrstuvwxyz0123456789")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{item}" for item in letters[-36:])]
-    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-    )  # fmt: skip
-    BertModel(config).save_pretrained(folder)
-    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
-    return folder
+    return save_encoder(tmp_path / "encoder")
 
 
 def test_questions_come_with_the_passage_that_answers_them_and_others_that_do_not():

@@ -121,3 +121,21 @@ def save_adapter(base: Path, folder: Path, *, strength: float = 0.2, **changes: 
             torch.nn.init.normal_(parameter, std=strength)
     model.save_pretrained(folder)
     return folder
+
+
+def save_encoder(folder: Path) -> Path:
+    """Write a small BERT of random weights, with one character per word."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder.mkdir()
+    letters = [chr(code) for code in range(0x4E00, 0x4E00 + 2000)] + list("abcdefghijklmnopqrstuvwxyz0123456789")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{item}" for item in letters[-36:])]
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder

@@ -32,22 +32,26 @@ def search(
 ) -> dict[str, Any]:
     """Train the search on invented worlds and scenes: for embeddings.name or retrieval.reranker."""
     from elysia_chat.training.commands import train_the_search
-    from elysia_chat.training.search.run import MODEL, SearchRun
 
     folder = Path(base).expanduser()
     if base == "embedded":
         from elysia_chat.kb.embedded_e5 import embedded_model_folder
 
         folder = embedded_model_folder()
-    job = SearchRun(
-        task, steps=steps, batch=batch, negatives=negatives, rank=rank, learning_rate=learning_rate, seed=seed
-    )  # fmt: skip
+    settings = {
+        "steps": steps, "batch": batch, "negatives": negatives, "rank": rank, "learning_rate": learning_rate,
+        "seed": seed,
+    }  # fmt: skip
     with progress_bar(run) as show:
         results = train_the_search(
-            job, folder, out, squad=squad, progress=lambda done: show("training the search", done, steps)
+            task,
+            folder,
+            out,
+            settings=settings,
+            squad=squad,
+            progress=lambda done: show("training the search", done, steps),
         )
-    model = out / MODEL
     setting = "retrieval.reranker" if task == "reranker" else "embeddings.name"
     run.out.print(f"{steps} steps, {results['seconds']:.0f} s, loss {results['loss']:.4f}")
-    run.out.print(printable(f"Next: elysia-chat web --set {setting}={model}"), soft_wrap=True)
-    return {"model": str(model), **{key: value for key, value in results.items() if key != "losses"}}
+    run.out.print(printable(f"Next: elysia-chat web --set {setting}={results['model']}"), soft_wrap=True)
+    return {key: value for key, value in results.items() if key != "losses"}
