@@ -117,10 +117,7 @@ def test_mandarin_phonemes_are_not_those_of_english_letters():
     assert "θɹ" not in espeak.espeak_phonemes("你好，朋友。", "cmn")
 
 
-def test_joe_without_espeak_names_the_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piper: SpeechEngine, data_folder: Path
-):
-    del piper
+def test_a_piper_voice_without_espeak_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     piper_voice(tmp_path)
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     info = VoiceInfo(name="x", kind="vits", languages=("en",), sample_rate=22_050, cleaner="espeak")

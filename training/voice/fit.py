@@ -253,6 +253,7 @@ class _Watch:
         self.written: list[Path] = []
         self._out, self._training, self._sentences, self._speaker = out, training, sentences, speaker
         self._progress = progress
+        self._spoken = -1
         self._started = time.monotonic()
 
     def step(self, trainer: Any) -> None:
@@ -285,6 +286,9 @@ class _Watch:
         from elysia_chat.voice.audio import Audio, encode
 
         model, step = trainer.model, trainer.total_steps_done
+        if step == self._spoken:
+            return
+        self._spoken = step
         folder = ensure_dir(self._out / SAMPLES)
         model.eval()
         for number, sentence in enumerate(self._sentences):
