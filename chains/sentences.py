@@ -32,6 +32,7 @@ _ALWAYS_GOES_ON = re.compile(
     re.IGNORECASE,
 )
 _OFTEN_GOES_ON = re.compile(r"\b(?:[A-HJ-Z]|St|Jr|Sr|Inc|Ltd|Co|Corp|etc|al|[ap]\.m|(?:[A-Z]\.)+[A-Z]|Ph\.D)\.$")
+_BEFORE_NUMBERS = re.compile(r"\b(?:No|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.$")
 _STARTER = re.compile(
     "i|he|she|it|we|you|they|the|an?|this|that|these|those|there|then|here|what|who|when|where|why|how|but|and|so|or|"
     "if|in|on|at|my|your|his|her|its|our|their|is|are|do|did|no|yes|not|now|as|after|before|let|please|oh|well",
@@ -129,7 +130,7 @@ def _decide_ascii(head: str, mark: str, following: str, *, final: bool) -> _Deci
         if undecided:
             return "wait"
         is_number = re.match(r"\s+\d", following) is not None
-        return "go on" if mark == "." and is_number and re.search(r"\bNo\.$", head) else "cut"
+        return "go on" if mark == "." and is_number and _BEFORE_NUMBERS.search(head) else "cut"
     if word[0].islower():
         return "go on"
     if mark == "." and _OFTEN_GOES_ON.search(head):

@@ -54,6 +54,8 @@ def test_cuts(text: str, sentences: list[str], size: int):
         ("Well... maybe it is. Wait...what is it?", ["Well... maybe it is.", " Wait...what is it?"]),
         ("We met at 5 p.m. She was late.", ["We met at 5 p.m.", " She was late."]),
         ("At 5 p.m. Elysia came. We sang.", ["At 5 p.m. Elysia came.", " We sang."]),
+        ("She was born on Nov. 11th. It was in Nov. She left.",
+         ["She was born on Nov. 11th.", " It was in Nov.", " She left."]),
         ("Apples, pears, etc. are ripe. No. 5 is not. No. It is.",
          ["Apples, pears, etc. are ripe.", " No. 5 is not.", " No. It is."]),
         ("The U.S. Army came. The U.S. The end.", ["The U.S. Army came.", " The U.S.", " The end."]),
