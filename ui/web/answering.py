@@ -15,18 +15,17 @@ if TYPE_CHECKING:
 
 
 def answer_pending(services: Services, session: Session) -> Generator[Pending, None, None]:
-    """Answer what a session has pending; yields it after each change.
+    """Answer what a session has pending, unless somebody else does; yields it after each change.
 
     An error that a user may read ends up in `Pending.error`. Closing the iterator ends the computation.
     """
-    pending = session.pending
+    pending = session.start()
     if pending is None:
         return
-    pending.started = True
     history = session.chat(pending.persona)[: pending.position]
-    if services.settings.voice.enabled:
-        pending.speech = open_speech(services, session, pending.persona)
     try:
+        if services.settings.voice.enabled:
+            pending.speech = open_speech(services, session, pending.persona)
         for lore in pending.options.ways:
             if pending.stop.is_set():
                 break
@@ -35,6 +34,7 @@ def answer_pending(services: Services, session: Session) -> Generator[Pending, N
         pending.error = str(error)
         yield pending
     finally:
+        pending.ended = True
         if pending.speech is not None:
             pending.speech.finish()
 

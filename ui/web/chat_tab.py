@@ -81,8 +81,8 @@ class ChatTab:
                 self._stream, None, self.live, concurrency_limit=self._turns, concurrency_id="model", **QUIET
             )
             # Gradio's pages run what comes after `then` only where nothing has failed.
-            for settled in (streamed.then, streamed.failure):
-                settled(self._finish, self.box, changed, queue=False, **QUIET)
+            streamed.then(self._finish, self.box, changed, queue=False, **QUIET)
+            streamed.failure(self._finish_failed, self.box, changed, queue=False, **QUIET)
         self.editing.click(self._cancel_edit, None, [self.editing, self.box], queue=False, **QUIET)
         self.stop.click(self._stop, None, None, queue=False, **QUIET)
 
@@ -153,8 +153,25 @@ class ChatTab:
                 session.finish()
 
     def _finish(self, request: gr.Request, text: str) -> list[Any]:
-        """Settle what was pending; a message that got no answer goes back into the box."""
+        """Settle what has been answered.
+
+        Each press of a button comes through here in the end, whether it began something or not: what another one has
+        begun meanwhile is left alone.
+        """
         session = self._page.session(request)
+        if session.pending is not None and not session.pending.ended:
+            return _nothing()
+        return self._settle(session, text)
+
+    def _finish_failed(self, request: gr.Request, text: str) -> list[Any]:
+        """Settle what broke off, or never got its turn."""
+        session = self._page.session(request)
+        if session.pending is not None and session.pending.started and not session.pending.ended:
+            return _nothing()
+        return self._settle(session, text)
+
+    def _settle(self, session: Session, text: str) -> list[Any]:
+        """Put what was pending into the chat; a message that got no answer goes back into the box."""
         pending = session.finish()
         if pending is None:
             return self._show(session)

@@ -73,6 +73,7 @@ class Pending:
         stop: set when the user wants no more of it.
         conversation: what is writing now.
         started: whether its turn in the queue has come.
+        ended: whether nobody writes at it any more.
         dropped: whether the chat was cleared meanwhile.
         speech: the reply as it is spoken; None where speech is off.
     """
@@ -86,6 +87,7 @@ class Pending:
     stop: threading.Event = field(default_factory=threading.Event)
     conversation: "Conversation | None" = None
     started: bool = False
+    ended: bool = False
     dropped: bool = False
     speech: SpokenReply | None = None
 
@@ -142,6 +144,14 @@ class Session:
             self.notice, self.editing = "", None
             self.voice.stop()
             return True
+
+    def start(self) -> Pending | None:
+        """Return what is pending to whoever comes first to answer it; None to everybody else."""
+        with self._lock:
+            if self.pending is None or self.pending.started:
+                return None
+            self.pending.started = True
+            return self.pending
 
     def finish(self) -> Pending | None:
         """Put the answered message into the chat; return what was pending."""

@@ -108,3 +108,12 @@ def test_a_session_that_is_being_answered_is_not_forgotten():
     sessions.get("eve", session)
     assert sessions.get("ada", session) is ada
     assert sessions.waiting() == 1
+
+
+def test_what_is_pending_is_answered_once():
+    chat = session()
+    assert chat.start() is None
+    chat.begin("first", OPTIONS)
+    assert chat.start() is chat.pending
+    assert chat.start() is None
+    assert not chat.pending.ended
