@@ -75,11 +75,6 @@ def build_speech(settings: VoiceSettings) -> Speech:
     return Speech(settings)
 
 
-def build_speaker(settings: VoiceSettings, persona_voices: Mapping[str, str] | None = None) -> Speaker:
-    """Return a speaker that shares nothing with others; see `Speech.speaker`."""
-    return Speech(settings).speaker(persona_voices)
-
-
 def choose_voices(
     settings: VoiceSettings,
     persona_voices: Mapping[str, str] | None = None,

