@@ -20,6 +20,8 @@ _LOOKS = ("auto", "light", "dark")
 _LORE_MODES = ("on", "off", "both")
 _SEARCH_MODES = ("hybrid", "dense", "lexical")
 _MAX_NEW_TOKENS = 2048
+# A slider that is pulled says many values while the first is on its way; the last one counts.
+_LATEST = {"trigger_mode": "always_last"}
 
 
 class Drawer:
@@ -150,8 +152,8 @@ class Drawer:
     def wire(self) -> None:
         """Connect what needs no other part of the page."""
         for component, language in ((self.voice_zh, "zh"), (self.voice_en, "en")):
-            component.input(self._choose_voice(language), component, None, queue=False, **QUIET)
-        self.speed.input(self._set_speed, self.speed, None, queue=False, **QUIET)
+            component.input(self._choose_voice(language), component, None, queue=False, **_LATEST, **QUIET)
+        self.speed.input(self._set_speed, self.speed, None, queue=False, **_LATEST, **QUIET)
         self.volume.change(None, self.volume, None, js="(volume) => { elysiaVoice.setVolume(volume); }", **QUIET)
         self.look.input(None, self.look, None, js="(look) => { elysia.setLook(look); }", **QUIET)
         self.reset.click(self._defaults, None, self.controls, queue=False, **QUIET)

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Response, expect
 
 from elysia_chat.configs.errors import ElysiaChatError
 from elysia_chat.configs.loader import load_settings
@@ -122,6 +123,16 @@ class Visitor:
 
     def wait_until_settled(self) -> None:
         expect(self.page.locator("#live .answering")).to_have_count(0)
+
+    @contextmanager
+    def server_takes(self, data: str) -> Iterator[None]:
+        """Wait until the server has taken what is chosen in the block; `data`: how it is sent."""
+
+        def takes(response: Response) -> bool:
+            return f'"data":{data}' in (response.request.post_data or "")
+
+        with self.page.expect_response(takes):
+            yield
 
     def questions(self) -> list[str]:
         return self.page.locator("#history .mine .bubble").all_inner_texts()

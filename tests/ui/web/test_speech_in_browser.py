@@ -119,10 +119,12 @@ def test_voices_and_speed_are_chosen_in_the_drawer(start, visit):
     visitor.open_settings()
     visitor.page.locator("#voice button").first.click()
     speed = visitor.page.locator('#voice-speed input[type="number"]')
-    speed.fill("2")
-    speed.blur()
-    visitor.page.locator("#voice-en input").click()
-    visitor.page.get_by_role("option", name="silence").click()
+    with visitor.server_takes("[2]"):
+        speed.fill("2")
+        speed.blur()
+    with visitor.server_takes('["silence"]'):
+        visitor.page.locator("#voice-en input").click()
+        visitor.page.get_by_role("option", name="silence").click()
     visitor.page.locator('[data-client="close-drawer"]').click()
     visitor.ask("Two?")
     wait_until_heard(visitor, 2)
