@@ -6,6 +6,7 @@ ElysiaChatError
 ├── ModelPackageError       a package with the embedded weights is missing or damaged
 ├── ModelLoadError          a folder is not a model, or its files are damaged
 ├── AdapterError            the adapter is damaged or belongs to another base model
+├── GgufError               a model cannot be written as GGUF, or a GGUF file cannot be read
 ├── PromptTooLongError      prompt and answer do not fit into the context
 ├── GenerationCancelledError  the caller took the request back while it waited
 └── RemoteModelError
@@ -38,6 +39,10 @@ class ModelLoadError(ModelError):
 
 class AdapterError(ModelError):
     """An adapter cannot be read or belongs to another base model."""
+
+
+class GgufError(ModelError):
+    """A model cannot be written as GGUF, or a GGUF file cannot be read."""
 
 
 class PromptTooLongError(ModelError):

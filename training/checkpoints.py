@@ -6,9 +6,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from elysia_chat.configs.files import disk_problem, fresh_folder
 from elysia_chat.training.errors import CheckpointError
-from elysia_chat.training.folders import fresh_folder
-from elysia_chat.training.handover_errors import disk_problem
 
 WEIGHTS, CONFIG, STATE = "adapter_model.safetensors", "adapter_config.json", "trainer_state.json"
 _STAGE = ".checkpoint.part"

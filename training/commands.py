@@ -22,11 +22,11 @@ from elysia_chat.training.presets import Preset, load_preset, preset_names
 
 if TYPE_CHECKING:
     from elysia_chat.kb.card import CharacterCard
+    from elysia_chat.llm.gguf import GgufReport
+    from elysia_chat.llm.gguf import Kind as GgufKind
     from elysia_chat.training.dataset.build import BuiltDataset
     from elysia_chat.training.evaluate.files import PreparedPrompts
     from elysia_chat.training.evaluate.prepare import Search
-    from elysia_chat.training.gguf import GgufReport
-    from elysia_chat.training.gguf import Kind as GgufKind
     from elysia_chat.training.merge import Into, MergeReport
     from elysia_chat.training.push import Hub, PushPlan
     from elysia_chat.training.run import Progress, RunResult
@@ -230,7 +230,7 @@ def write_gguf(
     progress: Callable[[float], None] = lambda _share: None,
 ) -> "GgufReport":
     """Write a model's folder as one GGUF file; see `gguf.export_gguf`."""
-    from elysia_chat.training.gguf import export_gguf
+    from elysia_chat.llm.gguf import export_gguf
 
     return export_gguf(folder, output, kind, overwrite=overwrite, progress=progress)
 

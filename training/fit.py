@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from elysia_chat.configs.files import check_free
 from elysia_chat.training.errors import PresetError
-from elysia_chat.training.folders import check_free
 from elysia_chat.training.loss import CHUNK_BYTES
 from elysia_chat.training.presets import Preset
 

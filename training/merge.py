@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import torch
 
+from elysia_chat.configs.files import check_free, check_target, fresh_folder, writing_errors
 from elysia_chat.llm.hardware import choose_device
 from elysia_chat.llm.loading import check_folder, find_folder, load_model, quiet_progress_bars
 from elysia_chat.training.adapters import (
@@ -27,8 +28,7 @@ from elysia_chat.training.adapters import (
     public_name,
     trained_bits,
 )
-from elysia_chat.training.folders import check_free, check_target, fresh_folder
-from elysia_chat.training.handover_errors import MergeError, writing_errors
+from elysia_chat.training.handover_errors import MergeError
 from elysia_chat.training.merge_difference import TEXTS, Difference, compare, encode_texts, measure
 
 Into = Literal["auto", "16-bit", "dequantised"]

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from elysia_chat.configs.files import writing_errors
 from elysia_chat.training.evaluate.report import read_report
-from elysia_chat.training.handover_errors import PushError, writing_errors
+from elysia_chat.training.handover_errors import PushError
 from elysia_chat.training.model_card import CardFacts, contents_of, model_card, read_merge
 
 Hub = Literal["huggingface", "modelscope"]

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from elysia_chat.configs.files import write_text
 from elysia_chat.training.errors import CheckpointError
-from elysia_chat.training.folders import write_text
 from elysia_chat.training.presets import Preset
 
 SETTINGS, RESULTS, DATA, LOSS_PICTURE = "training.yaml", "results.json", "data.json", "loss.png"

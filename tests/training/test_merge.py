@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from elysia_chat.configs import files
 from elysia_chat.configs.errors import ElysiaChatError
 from elysia_chat.llm.errors import AdapterError, ModelLoadError
-from elysia_chat.training import folders
 from elysia_chat.training import merge as merge_module
 from elysia_chat.training.errors import CheckpointError
 from elysia_chat.training.handover_errors import MergeError
@@ -185,7 +185,7 @@ class TestBadInput:
         self, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         usage = shutil.disk_usage(tmp_path)
-        monkeypatch.setattr(folders.shutil, "disk_usage", lambda _path: usage._replace(free=1000))
+        monkeypatch.setattr(files.shutil, "disk_usage", lambda _path: usage._replace(free=1000))
         monkeypatch.setattr(merge_module, "load_base", lambda *_a, **_k: pytest.fail("loaded the base"))
         with pytest.raises(MergeError, match=r"needs 0\.0 GB and the disk has 0\.0 GB free"):
             merge(adapter, tmp_path / "out", bits=16)

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 from elysia_chat.chains.refusal import is_refusal
+from elysia_chat.configs.files import write_text, writing_errors
 from elysia_chat.configs.paths import ensure_dir
 from elysia_chat.kb.personas import Persona, load_persona
 from elysia_chat.training.dataset.checks import Report, check_splits
@@ -22,8 +23,6 @@ from elysia_chat.training.dataset.reading import read_squad
 from elysia_chat.training.dataset.talk import Dialogue, read_dialogues
 from elysia_chat.training.dataset.voice import Speaker, split
 from elysia_chat.training.errors import DatasetError
-from elysia_chat.training.folders import write_text
-from elysia_chat.training.handover_errors import writing_errors
 
 TRAIN, TEST, PROMPTS, REPORT, MANIFEST = "train.jsonl", "test.jsonl", "prompts.jsonl", "report.json", "manifest.json"
 _UNITS_A_JOB = 40

@@ -7,8 +7,8 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from elysia_chat.chains.language import Language
-from elysia_chat.training.folders import write_text
-from elysia_chat.training.handover_errors import EvaluationError, writing_errors
+from elysia_chat.configs.files import write_text, writing_errors
+from elysia_chat.training.handover_errors import EvaluationError
 
 Kind = Literal["answerable", "unanswerable", "introduction", "everyday", "general"]
 Arm = Literal["rag", "plain"]

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from elysia_chat.configs.files import write_text, writing_errors
 from elysia_chat.training.adapters import public_name
 from elysia_chat.training.evaluate.files import Answers, PreparedPrompts
 from elysia_chat.training.evaluate.score import GOALS, reached, score
 from elysia_chat.training.evaluate.sweep import Sweep
-from elysia_chat.training.folders import write_text
-from elysia_chat.training.handover_errors import EvaluationError, writing_errors
+from elysia_chat.training.handover_errors import EvaluationError
 
 _log = logging.getLogger(__name__)
 JSON_FILE, MARKDOWN_FILE, PICTURE, SWEEP_PICTURE = "report.json", "report.md", "comparison.png", "sweep.png"

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from elysia_chat.training.errors import TrainingError
+from elysia_chat.configs.errors import ElysiaChatError
 
 _ROOM = 1.05
+_FULL = ("No space left", "os error 28", "PytorchStreamWriter failed", "unexpected pos")
 
 
-def check_free(place: Path, needed: int, error_type: type[TrainingError]) -> None:
+def check_free(place: Path, needed: int, error_type: type[ElysiaChatError]) -> None:
     """Check that the disk has room for `needed` bytes and five percent more.
 
     Raises:
@@ -25,7 +26,7 @@ def check_free(place: Path, needed: int, error_type: type[TrainingError]) -> Non
         raise error_type(msg)
 
 
-def check_target(output: Path, overwrite: bool, error_type: type[TrainingError]) -> None:
+def check_target(output: Path, overwrite: bool, error_type: type[ElysiaChatError]) -> None:
     """Check that nothing is at `output`, or that it may be replaced.
 
     Raises:
@@ -70,3 +71,31 @@ def write_text(path: Path, text: str) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def disk_problem(error: BaseException) -> str | None:
+    """Say in a few words why something could not be written; None where the error is of another kind.
+
+    torch and safetensors report a full disk as errors of their own.
+    """
+    from safetensors import SafetensorError
+
+    text = str(error)
+    if getattr(error, "errno", None) == 28 or any(sign in text for sign in _FULL):
+        return "the disk is full"
+    if isinstance(error, (OSError, SafetensorError)):
+        return str(getattr(error, "strerror", None) or text or type(error).__name__).splitlines()[0]
+    return None
+
+
+@contextmanager
+def writing_errors(target: Path, error_type: type[ElysiaChatError]) -> Iterator[None]:
+    """Turn a full disk or a folder that cannot be written into one line; nothing at `target` has changed then."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        why = disk_problem(error)
+        msg = f"Cannot write {target}: {why}. Nothing there was changed; free some space or choose another place."
+        raise error_type(msg) from error

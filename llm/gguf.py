@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from elysia_chat.configs.files import check_free, check_target, writing_errors
+from elysia_chat.llm.errors import GgufError
+from elysia_chat.llm.gguf_tokenizer import GgufTokenizer, read_tokenizer
 from elysia_chat.llm.loading import check_folder
-from elysia_chat.training.folders import check_free, check_target
-from elysia_chat.training.gguf_tokenizer import GgufTokenizer, read_tokenizer
-from elysia_chat.training.handover_errors import GgufError, writing_errors
 
 Kind = Literal["f16", "q8_0", "q4_0"]
 _BITS = {"f16": 16.0, "q8_0": 8.5, "q4_0": 4.5}

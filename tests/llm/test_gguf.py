@@ -12,13 +12,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from elysia_chat.llm.errors import ModelLoadError
-from elysia_chat.training import gguf as gguf_module
-from elysia_chat.training.gguf import export_gguf
-from elysia_chat.training.gguf_tokenizer import plain_template
-from elysia_chat.training.handover_errors import GgufError
-
-from .tiny_models import CHAT_TEMPLATE, TEXTS, save_model, tiny_gemma, tiny_llama
+from elysia_chat.llm import gguf as gguf_module
+from elysia_chat.llm.errors import GgufError, ModelLoadError
+from elysia_chat.llm.gguf import export_gguf
+from elysia_chat.llm.gguf_tokenizer import plain_template
+from tests.training.tiny_models import CHAT_TEMPLATE, TEXTS, save_model, tiny_gemma, tiny_llama
 
 PROMPT = [1, 40, 301, 330, 270, 12, 400]
 GEMMA_LAYERS: dict[str, Any] = {
@@ -63,7 +61,6 @@ print(json.dumps({
 
 
 def ask_llama_cpp(path: Path, texts: list[str]) -> dict[str, Any]:
-    pytest.importorskip("xllamacpp", reason="llama.cpp is not here: pip install xllamacpp")
     done = subprocess.run(
         [sys.executable, "-c", ASK, str(path), json.dumps(texts), json.dumps(PROMPT)],
         capture_output=True,
