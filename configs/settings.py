@@ -4,9 +4,14 @@ Components never see these classes: a `build_…` function in each folder turns 
 are refused with the known names. `loader.py` reads them from presets, files, the environment and the command line.
 """
 
+import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# What RFC 6750 lets a bearer token be.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
 class _Strict(BaseModel):
@@ -149,8 +154,51 @@ class ServerSettings(_Strict):
         if bool(self.user) != bool(self.password):
             msg = "server.user and server.password go together"
             raise ValueError(msg)
-        if self.host not in ("127.0.0.1", "localhost", "::1") and not self.password:
+        if self.host not in LOOPBACK and not self.password:
             msg = f"server.host={self.host} is reachable by others: set server.user and server.password as well"
+            raise ValueError(msg)
+        return self
+
+
+class ApiSettings(_Strict):
+    """The HTTP API of `serve`. Loopback unless there are tokens."""
+
+    host: str | None = Field(None, description="where `serve` listens; unset: server.host")
+    port: int | None = Field(None, ge=0, le=65535, description="0 takes a free one; unset: server.port")
+    tokens: tuple[SecretStr, ...] = Field((), description="a request to /v1 must bear one of them")
+    tokens_file: str | None = Field(None, description="a file with further tokens, one a line")
+    requests_per_minute: int = Field(600, ge=0, description="of one token or address; 0 is no limit")
+    max_body_mb: float = Field(4.0, gt=0, le=1024)
+    concurrency: int = Field(64, ge=1, le=1024, description="answers that are computed at the same time")
+    queue: int = Field(256, ge=0, description="answers that may wait for their turn; more are refused")
+    max_tokens: int = Field(1024, ge=1, le=8192, description="longest answer that a request may ask for")
+    system_messages: Literal["append", "ignore", "refuse"] = Field(
+        "append", description="what becomes of a client's system messages; the persona's own rules stay above them"
+    )
+    cors_origins: tuple[str, ...] = Field((), description="web pages of other origins that may call it, or '*'")
+
+    @field_validator("tokens", mode="before")
+    @classmethod
+    def _tokens_are_texts(cls, value: object) -> object:
+        tokens = (value,) if isinstance(value, str) else value
+        if not isinstance(tokens, tuple | list) or not all(isinstance(token, str | SecretStr) for token in tokens):
+            # The usual message would show the value, which is a secret.
+            msg = "api.tokens must be a list of texts; quote those that are numbers"
+            raise ValueError(msg)
+        return tokens
+
+    @field_validator("tokens")
+    @classmethod
+    def _tokens_can_be_sent(cls, tokens: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not all(_TOKEN.fullmatch(token.get_secret_value()) for token in tokens):
+            msg = "each of api.tokens must be of letters, digits and ._~+/=- alone"
+            raise ValueError(msg)
+        return tokens
+
+    @model_validator(mode="after")
+    def _wider_than_loopback_needs_tokens(self) -> "ApiSettings":
+        if self.host not in (None, *LOOPBACK) and not (self.tokens or self.tokens_file):
+            msg = f"api.host={self.host} is reachable by others: set api.tokens or api.tokens_file as well"
             raise ValueError(msg)
         return self
 
@@ -169,3 +217,4 @@ class Settings(_Strict):
     chat: ChatSettings = ChatSettings()
     voice: VoiceSettings = VoiceSettings()
     server: ServerSettings = ServerSettings()
+    api: ApiSettings = ApiSettings()
