@@ -6,6 +6,9 @@ ElysiaChatError
 ├── ModelPackageError       a package with the embedded weights is missing or damaged
 ├── ModelLoadError          a folder is not a model, or its files are damaged
 ├── AdapterError            the adapter is damaged or belongs to another base model
+├── ConversionError         a model or adapter of InternLM2 cannot be turned into Llama's form
+├── LibraryError            a model cannot be added, described or removed
+├── DownloadError           a hub does not have it, refuses it, or cannot be reached
 ├── GgufError               a model cannot be written as GGUF, or a GGUF file cannot be read
 ├── PromptTooLongError      prompt and answer do not fit into the context
 ├── GenerationCancelledError  the caller took the request back while it waited
@@ -39,6 +42,18 @@ class ModelLoadError(ModelError):
 
 class AdapterError(ModelError):
     """An adapter cannot be read or belongs to another base model."""
+
+
+class ConversionError(ModelError):
+    """A model or adapter of InternLM2 cannot be turned into Llama's form."""
+
+
+class LibraryError(ModelError):
+    """A model cannot be added, described or removed."""
+
+
+class DownloadError(ModelError):
+    """A hub does not have a model, refuses it, or cannot be reached."""
 
 
 class GgufError(ModelError):
