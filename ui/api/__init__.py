@@ -1,0 +1,1 @@
+"""The HTTP API: OpenAI's protocol for chat, speech and embeddings, over the same services as the page."""
