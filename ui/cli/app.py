@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from elysia_chat.ui.cli import answers, chat, doctor, evaluation, lore, models, personas, say, train, voices, web
+from elysia_chat.ui.cli import answers, chat, doctor, evaluation, lore, models, personas, say, serve, train, voices, web
 from elysia_chat.ui.cli.options import Debug, Json, JsonAwareGroup, Overrides, SettingsFiles, collect
 
 app = typer.Typer(
@@ -40,5 +40,5 @@ def _root(
 
 
 # In the order in which --help lists them.
-for module in (web, chat, answers, say, lore, personas, models, voices, doctor, evaluation, train):
+for module in (web, serve, chat, answers, say, lore, personas, models, voices, doctor, evaluation, train):
     module.register(app)

@@ -9,16 +9,21 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from elysia_chat.configs.settings import ServerSettings
+from elysia_chat.configs.settings import LOOPBACK, ServerSettings
 from elysia_chat.ui.errors import AddressUnusableError, PortTakenError
 from elysia_chat.ui.services import Services
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from elysia_chat.ui.web.app import Page
+    from elysia_chat.ui.web.state import PageState
 
 ASSETS = Path(__file__).parent / "assets"
 _SCRIPTS = ("voice.js", "page.js")
 _MEGABYTE = 1_000_000
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def launch(services: Services, *, ready: Callable[[str], None] | None = None) -> None:
@@ -44,19 +49,40 @@ def launch(services: Services, *, ready: Callable[[str], None] | None = None) ->
 @contextmanager
 def serve(services: Services) -> Iterator[str]:
     """Serve the page while the context is open; gives its address. Raises as `launch` does."""
-    server = services.settings.server
-    port = free_port(server)
+    port = free_port(services.settings.server)
+    with _page(services) as page:
+        app, url, _ = page.blocks.launch(**_launch_arguments(services, port), **_page_arguments(services))
+        # Before Gradio's own, of which the last takes every address.
+        app.router.routes[:0] = page.routes()
+        page.state.warmup.start()
+        yield url
+
+
+@contextmanager
+def page_application(services: Services) -> "Iterator[tuple[FastAPI, PageState]]":
+    """Give the page as an ASGI application for a server of the caller's, and its state; it begins to prepare itself."""
+    with _page(services) as page:
+        from fastapi import FastAPI
+        from gradio import mount_gradio_app
+
+        app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, routes=page.routes())
+        server = services.settings.server
+        mount_gradio_app(
+            app, page.blocks, "/", server_name=server.host, server_port=server.port, **_page_arguments(services)
+        )
+        page.state.warmup.start()
+        yield app, page.state
+
+
+@contextmanager
+def _page(services: Services) -> "Iterator[Page]":
     uploads = Path(tempfile.mkdtemp(prefix="elysia-chat-"))
     _prepare_environment(uploads)
     from elysia_chat.ui.web.app import Page
 
     page = Page(services)
     try:
-        app, url, _ = page.blocks.launch(**_launch_arguments(services, port))
-        # Before Gradio's own, of which the last takes every address.
-        app.router.routes[:0] = page.routes()
-        page.state.warmup.start()
-        yield url
+        yield page
     finally:
         page.state.sessions.stop_all()
         page.blocks.close(verbose=False)
@@ -97,10 +123,24 @@ def _prepare_environment(uploads: Path) -> None:
     # The page asks itself whether it is up; a proxy must not be asked instead.
     for name in ("NO_PROXY", "no_proxy"):
         listed = [host for host in os.environ.get(name, "").split(",") if host]
-        os.environ[name] = ",".join(dict.fromkeys([*listed, *_LOOPBACK]))
+        os.environ[name] = ",".join(dict.fromkeys([*listed, *LOOPBACK]))
 
 
 def _launch_arguments(services: Services, port: int) -> dict[str, Any]:
+    """Return how Gradio's own server is started."""
+    server = services.settings.server
+    return {
+        "server_name": server.host,
+        "server_port": port,
+        "inbrowser": server.open_browser,
+        "share": False,
+        "quiet": True,
+        "prevent_thread_lock": True,
+    }
+
+
+def _page_arguments(services: Services) -> dict[str, Any]:
+    """Return how the page is, whoever serves it."""
     from starlette.middleware import Middleware
 
     from elysia_chat.ui.web.security import SecurityHeaders
@@ -110,14 +150,8 @@ def _launch_arguments(services: Services, port: int) -> dict[str, Any]:
     script = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     password = server.password.get_secret_value() if server.password else None
     return {
-        "server_name": server.host,
-        "server_port": port,
         "auth": (server.user, password) if server.user and password else None,
         "auth_message": "Elysia Chat",
-        "inbrowser": server.open_browser,
-        "share": False,
-        "quiet": True,
-        "prevent_thread_lock": True,
         "show_error": False,
         "footer_links": [],
         "run_history": False,

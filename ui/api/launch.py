@@ -1,0 +1,139 @@
+"""Starts the API, with the page beside it or alone, and keeps it running. Importing this module loads no part of it."""
+
+import threading
+import time
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from elysia_chat.configs.settings import LOOPBACK, ServerSettings, Settings
+from elysia_chat.ui.api.errors import UnprotectedAddressError
+from elysia_chat.ui.errors import AddressUnusableError
+from elysia_chat.ui.services import Services
+from elysia_chat.ui.web.launch import free_port, page_application
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+_POLL_SECONDS = 0.01
+_SECONDS_TO_FINISH = 3
+_SECONDS_TO_END = 10.0
+
+
+def launch(services: Services, *, page: bool = True, ready: Callable[[str], None] | None = None) -> None:
+    """Serve until it is interrupted.
+
+    Args:
+        services: everything behind it; where it listens is in their settings.
+        page: whether the page is served as well.
+        ready: called with the address once requests are answered.
+
+    Raises:
+        UnprotectedAddressError: others could reach it, and nothing keeps them out.
+        TokensFileError: the file of tokens cannot be read.
+        PortTakenError: something else listens on the port.
+        AddressUnusableError: this machine cannot listen on the address.
+    """
+    with serve(services, page=page) as url:
+        if ready is not None:
+            ready(url)
+        if page and services.settings.server.open_browser:
+            webbrowser.open(url)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            return
+
+
+@contextmanager
+def serve(services: Services, *, page: bool = True) -> Iterator[str]:
+    """Serve while the context is open; gives the address. Raises as `launch` does."""
+    address = listening(services.settings, page=page)
+    with ExitStack() as stack:
+        app = stack.enter_context(_application(services, page=page))
+        yield stack.enter_context(_server(app, address.host, free_port(address)))
+
+
+def listening(settings: Settings, *, page: bool) -> ServerSettings:
+    """Return where to listen: the API's own settings, else the page's.
+
+    Raises:
+        UnprotectedAddressError: others could reach it, and nothing keeps them out.
+    """
+    api, server = settings.api, settings.server
+    host = api.host or server.host
+    if host not in LOOPBACK and not (api.tokens or api.tokens_file):
+        msg = f"{host} is reachable by others: set api.tokens or api.tokens_file as well."
+        raise UnprotectedAddressError(msg)
+    if page and host not in LOOPBACK and not server.password:
+        msg = f"{host} is reachable by others: set server.user and server.password for the page, or add --no-page."
+        raise UnprotectedAddressError(msg)
+    return server.model_copy(update={"host": host, "port": server.port if api.port is None else api.port})
+
+
+@contextmanager
+def _application(services: Services, *, page: bool) -> "Iterator[ASGIApp]":
+    from elysia_chat.ui.api.app import build_app
+    from elysia_chat.ui.api.lore import Lore
+    from elysia_chat.ui.api.parts import Parts
+    from elysia_chat.ui.web.ingest_runs import IngestRuns
+    from elysia_chat.ui.web.warmup import Warmup
+
+    with ExitStack() as stack:
+        front = None
+        if page:
+            front, state = stack.enter_context(page_application(services))
+            runs, warmup = state.runs, state.warmup
+        else:
+            runs = IngestRuns(services)
+            warmup = Warmup(services, runs)
+            warmup.start()
+        parts = Parts.of(services, Lore(services, runs), warmup)
+        stack.callback(parts.close)
+        api = build_app(parts)
+        yield api if front is None else _SideBySide(api, front)
+
+
+class _SideBySide:
+    """The API at its addresses, the page at all others; neither's middleware touches the other."""
+
+    def __init__(self, api: "ASGIApp", page: "ASGIApp") -> None:
+        self._api = api
+        self._page = page
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        from elysia_chat.ui.api.app import belongs_to_api
+
+        asked = scope["type"] == "http" and belongs_to_api(scope["path"])
+        # The page is the one of the two that has something to start.
+        await (self._api if asked else self._page)(scope, receive, send)
+
+
+@contextmanager
+def _server(app: Any, host: str, port: int) -> Iterator[str]:
+    """Run a server in a thread of its own."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_SECONDS_TO_FINISH,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="server", daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                msg = f"Cannot listen on {host}:{port}: choose another api.host or api.port."
+                raise AddressUnusableError(msg)
+            time.sleep(_POLL_SECONDS)
+        yield f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    finally:
+        server.should_exit = True
+        thread.join(_SECONDS_TO_END)

@@ -1,0 +1,133 @@
+"""Errors as OpenAI's clients expect them: `{"error": {"message", "type", "param", "code"}}`, for every failure."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from elysia_chat.chains.errors import MessageError
+from elysia_chat.configs.errors import ElysiaChatError
+from elysia_chat.kb.errors import IndexUnavailableError, UnknownPersonaError
+from elysia_chat.llm.errors import GenerationCancelledError, PromptTooLongError, RemoteModelError, RemoteTimeoutError
+from elysia_chat.ui.api.errors import RequestRefusedError
+from elysia_chat.ui.api.metrics import Metrics
+from elysia_chat.voice.errors import AudioFormatError, UnknownVoiceError, UnspeakableError
+
+_log = logging.getLogger(__name__)
+_REFUSED, _FAILED = "invalid_request_error", "server_error"
+# The first that fits counts: status, type, code, field.
+_KNOWN: Sequence[tuple[type[ElysiaChatError], int, str, str, str | None]] = (
+    (MessageError, 400, _REFUSED, "invalid_message", "messages"),
+    (PromptTooLongError, 400, _REFUSED, "context_length_exceeded", "messages"),
+    (UnknownPersonaError, 404, _REFUSED, "model_not_found", "model"),
+    (UnknownVoiceError, 400, _REFUSED, "voice_not_found", "voice"),
+    (AudioFormatError, 400, _REFUSED, "unknown_format", "response_format"),
+    (UnspeakableError, 400, _REFUSED, "nothing_to_say", "input"),
+    (GenerationCancelledError, 503, _FAILED, "stopped", None),
+    (RemoteTimeoutError, 504, _FAILED, "model_timeout", None),
+    (RemoteModelError, 502, _FAILED, "model_unavailable", None),
+    (IndexUnavailableError, 503, _FAILED, "index_unavailable", None),
+    (ElysiaChatError, 500, _FAILED, "internal_error", None),
+)
+_UNFORESEEN = "Something went wrong here; the server's log has the reason."
+
+
+class Problem(BaseModel):
+    """What went wrong.
+
+    Attributes:
+        message: one line for people.
+        type: the family of the error.
+        param: the field of the request that it is about.
+        code: the reason, for programs.
+    """
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ProblemBody(BaseModel):
+    """The body of every response that is an error."""
+
+    error: Problem
+
+
+def problem(error: ElysiaChatError) -> tuple[int, Problem]:
+    """Return the status and the description of an error."""
+    if isinstance(error, RequestRefusedError):
+        return error.status, Problem(message=str(error), type=error.kind, param=error.param, code=error.code)
+    status, kind, code, param = next(rest for known, *rest in _KNOWN if isinstance(error, known))
+    return status, Problem(message=str(error), type=kind, param=param, code=code)
+
+
+def problem_response(error: ElysiaChatError) -> JSONResponse:
+    """Return the response that tells of an error."""
+    status, described = problem(error)
+    headers = {}
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        headers["Retry-After"] = str(retry_after)
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return _response(status, described, headers)
+
+
+def add_handlers(app: FastAPI, metrics: Metrics) -> None:
+    """Let every failure of an application end in this format; what is refused is counted."""
+
+    async def on_refused(_request: Request, error: RequestRefusedError) -> JSONResponse:
+        metrics.refused.labels(error.code).inc()
+        return problem_response(error)
+
+    app.exception_handler(RequestRefusedError)(on_refused)
+    app.exception_handler(ElysiaChatError)(_on_known)
+    app.exception_handler(RequestValidationError)(_on_invalid)
+    app.exception_handler(HTTPException)(_on_http)
+    app.exception_handler(Exception)(_on_unforeseen)
+
+
+async def _on_known(_request: Request, error: ElysiaChatError) -> JSONResponse:
+    response = problem_response(error)
+    if response.status_code >= 500:
+        _log.warning("%s", error, exc_info=error)
+    return response
+
+
+async def _on_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        reason = first.get("ctx", {}).get("error", "it cannot be read")
+        return _response(400, Problem(message=f"The body is not JSON: {reason}.", type=_REFUSED, code="invalid_json"))
+    where = [str(part) for part in first["loc"] if part != "body"]
+    param = ".".join(where) or None
+    reason = first["msg"].removeprefix("Value error, ")
+    if param is None:
+        message = f"The body must be a JSON object, sent as application/json: {reason}."
+    else:
+        message = reason if first["type"] == "value_error" else f"{param}: {reason}."
+    return _response(400, Problem(message=message, type=_REFUSED, param=param, code="invalid_value"))
+
+
+async def _on_http(request: Request, error: HTTPException) -> JSONResponse:
+    if error.status_code == 404:
+        message, code = f"There is nothing at {request.url.path}; /docs lists what there is.", "not_found"
+    elif error.status_code == 405:
+        message, code = f"{request.method} is not possible at {request.url.path}; see /docs.", "method_not_allowed"
+    else:
+        message, code = str(error.detail), "invalid_request"
+    return _response(error.status_code, Problem(message=message, type=_REFUSED, code=code), error.headers)
+
+
+async def _on_unforeseen(_request: Request, _error: Exception) -> JSONResponse:
+    return _response(500, Problem(message=_UNFORESEEN, type=_FAILED, code="internal_error"))
+
+
+def _response(status: int, described: Problem, headers: Mapping[str, Any] | None = None) -> JSONResponse:
+    return JSONResponse(ProblemBody(error=described).model_dump(), status, headers)
