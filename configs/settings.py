@@ -76,8 +76,15 @@ class RetrievalSettings(_Strict):
 class ModelSettings(_Strict):
     """Which language model answers."""
 
-    kind: Literal["embedded", "transformers", "openai", "scripted"] = "embedded"
-    name: str | None = Field(None, description="folder or hub name ('transformers'), model name ('openai')")
+    kind: Literal["embedded", "transformers", "gguf", "openai", "scripted"] = "embedded"
+    name: str | None = Field(
+        None, description="folder or hub name ('transformers'), file ('gguf'), model name ('openai')"
+    )
+    engine: Literal["auto", "transformers", "llama.cpp"] = Field(
+        "auto", description="what computes a model in this process; 'auto': llama.cpp for the embedded model without a "
+        "GPU and for files, else transformers"
+    )  # fmt: skip
+    parallel: int = Field(2, ge=1, le=64, description="answers that llama.cpp writes at once")
     adapter: str | None = Field(None, description="PEFT adapter folder; the embedded model brings its own")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
@@ -95,6 +102,12 @@ class ModelSettings(_Strict):
     def _kind_has_what_it_needs(self) -> "ModelSettings":
         if self.kind == "transformers" and not self.name:
             msg = "model.kind=transformers needs model.name: a model folder or a hub name"
+            raise ValueError(msg)
+        if self.kind == "gguf" and not self.name:
+            msg = "model.kind=gguf needs model.name: a GGUF file"
+            raise ValueError(msg)
+        if self.kind == "gguf" and self.engine == "transformers":
+            msg = "model.kind=gguf is computed by llama.cpp: leave model.engine unset"
             raise ValueError(msg)
         if self.kind == "openai" and not (self.base_url and self.name):
             msg = "model.kind=openai needs model.base_url and model.name"

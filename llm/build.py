@@ -10,6 +10,8 @@ from elysia_chat.configs.paths import models_dir
 from elysia_chat.configs.settings import GenerationSettings, ModelSettings
 from elysia_chat.llm import embedded
 from elysia_chat.llm.errors import ModelLoadError, UnknownModelError
+from elysia_chat.llm.gguf_cache import find_gguf, gguf_file, gguf_tokenizer_folder
+from elysia_chat.llm.hardware import choose_device
 from elysia_chat.llm.loading import check_folder, find_folder
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def build_chat_model(
         ModelPackageError: a package with the embedded weights is missing or damaged.
         ModelLoadError: the model cannot be loaded.
         AdapterError: the adapter cannot be read or belongs to another model.
+        GgufError: the model cannot be written for llama.cpp, or a GGUF file cannot be read.
     """
     sampling = generation.model_dump()
     if model.kind == "scripted":
@@ -88,12 +91,20 @@ def known_models() -> list[KnownModel]:
 
 
 def _build_local(model: ModelSettings, sampling: dict[str, Any], progress: embedded.Progress | None) -> "BaseChatModel":
-    from elysia_chat.llm.transformers_chat import TransformersChatModel
-
+    if model.kind == "gguf":
+        return _from_gguf(model, find_gguf(str(model.name)), None, str(model.name), sampling)
     if model.kind == "embedded":
         source: str | Path = embedded.embedded_model_folder(progress)
     else:
         source = _source(str(model.name))
+    if uses_llama_cpp(model):
+        if not isinstance(source, Path):
+            msg = f"llama.cpp needs the model {source} in a folder here: elysia-chat models add {source}"
+            raise ModelLoadError(msg)
+        file = gguf_file(source, _adapter(model), progress=progress or _no_progress)
+        return _from_gguf(model, file, source, source.name, sampling)
+    from elysia_chat.llm.transformers_chat import TransformersChatModel
+
     return TransformersChatModel.from_folder(
         source,
         adapter=_adapter(model),
@@ -103,6 +114,34 @@ def _build_local(model: ModelSettings, sampling: dict[str, Any], progress: embed
         threads=model.threads,
         **sampling,
     )
+
+
+def uses_llama_cpp(model: ModelSettings) -> bool:
+    """Tell whether llama.cpp computes a model of this process."""
+    if model.engine != "auto" or model.kind == "gguf":
+        return model.engine != "transformers"
+    # Another device or another format was asked for by name: transformers is what can give it.
+    return model.kind == "embedded" and model.dtype == "auto" and choose_device(model.device).type == "cpu"
+
+
+def _from_gguf(
+    model: ModelSettings, file: Path, tokenizer: Path | None, name: str, sampling: dict[str, Any]
+) -> "BaseChatModel":
+    from elysia_chat.llm.llama_cpp_chat import LlamaCppChatModel
+
+    return LlamaCppChatModel.from_gguf(
+        file,
+        tokenizer or gguf_tokenizer_folder(file),
+        context_tokens=model.context_tokens,
+        parallel=model.parallel,
+        threads=model.threads,
+        model_name=Path(name).stem if tokenizer is None else name,
+        **sampling,
+    )
+
+
+def _no_progress(_share: float, _what: str) -> None:
+    pass
 
 
 def _source(name: str) -> str | Path:
@@ -150,6 +189,9 @@ def _presets() -> Iterator[KnownModel]:
         if model.kind == "embedded":
             found = _embedded()
             yield KnownModel(name, "embedded", found.state, found.path, found.size_bytes, preset=True)
+        elif model.kind == "gguf":
+            state = "ready" if Path(str(model.name)).expanduser().is_file() else "not here"
+            yield KnownModel(name, "gguf", state, preset=True)
         elif model.kind == "transformers":
             folder = find_folder(str(model.name))
             if folder is not None:

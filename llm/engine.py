@@ -5,11 +5,10 @@ It knows a transformers model and a tokenizer, and nothing of LangChain, threads
 
 import inspect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from elysia_chat.llm.answer_engine import Ended, FinishReason, Piece, room_for_answer
 from elysia_chat.llm.detokenizer import IncrementalDetokenizer
-from elysia_chat.llm.errors import PromptTooLongError
 from elysia_chat.llm.generation_queue import Stopped, never
 from elysia_chat.llm.prefix_cache import Chunk, PrefixCache, State
 from elysia_chat.llm.sampling import Sampler, Sampling
@@ -22,23 +21,6 @@ if TYPE_CHECKING:
 PREFIX_TOKENS = 8192
 # Long enough for products of full speed, short enough to stop within a second on a CPU.
 CHUNK_TOKENS = 512
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Some text of an answer."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The end of an answer, with the numbers of tokens: prompt, of these reused, and answer."""
-
-    finish_reason: Literal["stop", "length"]
-    prompt_tokens: int
-    reused_tokens: int
-    answer_tokens: int
 
 
 class Engine:
@@ -60,6 +42,7 @@ class Engine:
         prefix_tokens: int = PREFIX_TOKENS,
         chunk_tokens: int = CHUNK_TOKENS,
     ) -> None:
+        self.parallel = 1
         self.model = model
         self.tokenizer = tokenizer
         config = model.config.get_text_config()
@@ -75,12 +58,7 @@ class Engine:
     def answer(
         self, prompt: Sequence[Sequence[int]], sampling: Sampling, stopped: Stopped = never
     ) -> Iterator[Piece | Ended]:
-        """Write an answer; the last item is `Ended`, unless it was stopped.
-
-        Args:
-            prompt: token ids, in chunks at whose ends other prompts may differ; all but the last are kept for reuse.
-            sampling: how tokens are chosen.
-            stopped: asked before every step of the computation.
+        """Write an answer; see `AnswerEngine`.
 
         Raises:
             PromptTooLongError: the prompt fills the context.
@@ -88,7 +66,7 @@ class Engine:
         import torch
 
         length = sum(map(len, prompt))
-        room = self._room(length, sampling.max_new_tokens)
+        room = room_for_answer(length, sampling.max_new_tokens, self.context_tokens)
         with torch.inference_mode():
             yield from self._write(self.chunks(prompt, length + room), sampling, room, stopped)
 
@@ -104,17 +82,9 @@ class Engine:
         size = self._chunk_tokens
         return [tuple(chunk[begin : begin + size]) for chunk in prompt for begin in range(0, len(chunk), size)]
 
-    def _room(self, prompt_tokens: int, max_new_tokens: int) -> int:
-        if self.context_tokens is None:
-            return max_new_tokens
-        room = self.context_tokens - prompt_tokens
-        if room < 1:
-            msg = (
-                f"The prompt has {prompt_tokens} tokens and the context only {self.context_tokens}: "
-                f"shorten the message, or lower retrieval.k or chat.history_tokens."
-            )
-            raise PromptTooLongError(msg)
-        return min(room, max_new_tokens)
+    def close(self) -> None:
+        """Forget the prompts that are kept; the model goes with its last reference."""
+        self.prefixes.clear()
 
     def _write(self, chunks: list[Chunk], sampling: Sampling, room: int, stopped: Stopped) -> Iterator[Piece | Ended]:
         cache, known = self.start(chunks)
@@ -123,7 +93,7 @@ class Engine:
         stops = StopStrings(sampling.stop)
         text = IncrementalDetokenizer(self._decode)
         answer: list[int] = []
-        finish_reason: Literal["stop", "length"] = "length"
+        finish_reason: FinishReason = "length"
         while logits is not None:
             token = sampler.next_token(logits, answer)
             answer.append(token)

@@ -1,7 +1,7 @@
-"""One computation at a time, first come first served, for callers in threads and in event loops.
+"""Computations one after the other, first come first served, for callers in threads and in event loops.
 
-A model computes in one thread of its own. Requests wait in line; a caller who leaves (closes its stream, is cancelled,
-sets its event) is taken out of the line, or its computation ends before the next step.
+A model computes in threads of its own, mostly one. Requests wait in line; a caller who leaves (closes its stream, is
+cancelled, sets its event) is taken out of the line, or its computation ends before the next step.
 """
 
 import asyncio
@@ -35,21 +35,22 @@ _END = _End()
 
 
 class GenerationQueue(Generic[Item]):
-    """Runs pieces of work one after the other in a thread of its own.
+    """Runs pieces of work in the order in which they come, in threads of its own.
 
     Args:
-        name: of the thread.
-        prepare: called once in that thread before the first work.
+        name: of the threads.
+        prepare: called once in each of them before its first work.
+        threads: pieces of work at once.
     """
 
-    def __init__(self, name: str, prepare: Callable[[], None] | None = None) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name, initializer=prepare or _nothing)
+    def __init__(self, name: str, prepare: Callable[[], None] | None = None, threads: int = 1) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=prepare or _nothing)
 
     def stream(self, work: Work[Item], cancelled: threading.Event | None = None) -> Generator[Item, None, None]:
         """Yield what `work` makes. Closing the iterator returns when the computation has ended.
 
         Args:
-            work: runs in the queue's thread.
+            work: runs in a thread of the queue.
             cancelled: set by anybody to end the wait or the computation.
 
         Raises:
@@ -92,7 +93,7 @@ class GenerationQueue(Generic[Item]):
                 await asyncio.gather(asyncio.wrap_future(future), return_exceptions=True)
 
     def close(self) -> None:
-        """End the thread; work that still waits is dropped."""
+        """End the threads; work that still waits is dropped."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _submit(self, work: Work[Item], stopped: Stopped, put: Callable[[Item | _End], None]) -> Future[None]:

@@ -88,6 +88,18 @@ def load_model(name: str, adapter: Path | None, dtype: str, device: str) -> tupl
     return model.to(target).eval(), tokenizer
 
 
+def load_tokenizer(source: str | Path) -> Any:
+    """Return the tokenizer of a folder or hub name.
+
+    Raises:
+        ModelLoadError: it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    with _one_line_errors(str(source)):
+        return AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
+
+
 def _load(source: str, dtype: "Any") -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -3,17 +3,22 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from langchain_core.messages import HumanMessage, SystemMessage
 
 from elysia_chat.configs.paths import models_dir
 from elysia_chat.configs.settings import GenerationSettings, ModelSettings
 from elysia_chat.llm import adapter, embedded
-from elysia_chat.llm.build import build_chat_model, known_models
-from elysia_chat.llm.errors import AdapterError, ModelLoadError, UnknownModelError
+from elysia_chat.llm.build import build_chat_model, known_models, uses_llama_cpp
+from elysia_chat.llm.errors import AdapterError, GgufError, ModelLoadError, UnknownModelError
+from elysia_chat.llm.gguf import export_gguf
+from elysia_chat.llm.llama_cpp_chat import LlamaCppChatModel
 from elysia_chat.llm.remote import RemoteChatModel
 from elysia_chat.llm.scripted import ScriptedChatModel
 from elysia_chat.llm.transformers_chat import TransformersChatModel
+from tests.training.tiny_models import GEMMA_LAYERS, save_model, tiny_gemma, tiny_llama
 
 from . import tiny
 
@@ -68,20 +73,25 @@ def test_a_damaged_folder_is_one_line(tmp_path: Path):
 
 
 def _stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Put the tiny model in the place of the embedded one."""
-    folder = tiny.save(tmp_path / "tiny")
+    """Put a tiny model in the place of the embedded one."""
+    folder = save_model(tiny_gemma(**GEMMA_LAYERS), tmp_path / "tiny")
     monkeypatch.setattr(embedded, "embedded_model_folder", lambda _progress=None: folder)
     return folder
 
 
-def test_the_embedded_model_takes_its_own_adapter_another_or_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+@pytest.mark.parametrize("engine", ["llama.cpp", "transformers"])
+def test_the_embedded_model_takes_its_own_adapter_another_or_none(
+    engine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     from .test_loading import save_adapter
 
     folder = _stand_in(monkeypatch, tmp_path)
     own, other = save_adapter(tmp_path / "own", folder, 1), save_adapter(tmp_path / "other", folder, 2)
     monkeypatch.setattr(adapter, "embedded_adapter", lambda: own)
     answers = {
-        setting: build_chat_model(ModelSettings(adapter=setting, device="cpu"), GENERATION).invoke("hi").text
+        setting: build_chat_model(ModelSettings(adapter=setting, device="cpu", engine=engine), GENERATION)
+        .invoke("hi")
+        .text
         for setting in (None, str(own), str(other), "none")
     }
     assert answers[None] == answers[str(own)]
@@ -91,7 +101,7 @@ def test_the_embedded_model_takes_its_own_adapter_another_or_none(monkeypatch: p
 
 
 def test_a_conversion_is_told_about(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    folder = tiny.save(tmp_path / "tiny")
+    folder = save_model(tiny_gemma(**GEMMA_LAYERS), tmp_path / "tiny")
 
     def convert(progress: embedded.Progress | None) -> Path:
         assert progress is not None
@@ -101,8 +111,54 @@ def test_a_conversion_is_told_about(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(embedded, "embedded_model_folder", convert)
     monkeypatch.setattr(adapter, "embedded_adapter", lambda: None)
     told: list[tuple[float, str]] = []
-    build_chat_model(ModelSettings(), GENERATION, lambda share, what: told.append((share, what)))
+    model = build_chat_model(ModelSettings(device="cpu"), GENERATION, lambda share, what: told.append((share, what)))
+    assert isinstance(model, LlamaCppChatModel)
+    assert told[0] == (0.5, "half")
+    assert told[-1] == (1.0, "writing tiny for llama.cpp (once)")
+    told.clear()
+    build_chat_model(ModelSettings(device="cpu"), GENERATION, lambda share, what: told.append((share, what)))
     assert told == [(0.5, "half")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "llama_cpp"),
+    [
+        ({"device": "cpu"}, True),
+        ({"device": "cpu", "dtype": "float32"}, False),
+        ({"device": "cpu", "engine": "transformers"}, False),
+        ({"kind": "transformers", "name": "x", "device": "cpu"}, False),
+        ({"kind": "transformers", "name": "x", "engine": "llama.cpp"}, True),
+        ({"kind": "gguf", "name": "x.gguf"}, True),
+    ],
+)
+def test_what_computes_follows_from_the_settings(settings: dict[str, Any], llama_cpp: bool):
+    assert uses_llama_cpp(ModelSettings(**settings)) is llama_cpp
+
+
+def test_a_gguf_file_brings_its_own_tokenizer_and_template(tmp_path: Path):
+    folder = save_model(tiny_llama(), tmp_path / "tiny")
+    export_gguf(folder, tmp_path / "small.gguf", "f16")
+    model = build_chat_model(ModelSettings(kind="gguf", name=str(tmp_path / "small.gguf"), threads=1), GENERATION)
+    same = build_chat_model(
+        ModelSettings(kind="transformers", name=str(folder), device="cpu", dtype="float32"), GENERATION
+    )
+    assert isinstance(model, LlamaCppChatModel)
+    assert (model.model_name, model.context_tokens) == ("small", 256)
+    messages = [SystemMessage("Be kind <|im_end|>"), HumanMessage("你是谁？")]
+    assert model.get_num_tokens_from_messages(messages) == same.get_num_tokens_from_messages(messages)
+    greedy = {"temperature": 0, "repetition_penalty": 1.0, "stop": [], "max_new_tokens": 4}
+    assert model.invoke(messages, **greedy).text == same.invoke(messages, **greedy).text
+
+
+@pytest.mark.parametrize("left", [0, 100, 20_000])
+def test_a_file_that_is_cut_off_or_no_gguf_is_one_line(left: int, tmp_path: Path):
+    export_gguf(save_model(tiny_llama(), tmp_path / "tiny"), tmp_path / "small.gguf", "f16")
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes((tmp_path / "small.gguf").read_bytes()[:left])
+    with pytest.raises(GgufError, match=r"cut\.gguf is (no GGUF file|cut off or damaged)"):
+        build_chat_model(ModelSettings(kind="gguf", name=str(cut)), GENERATION)
+    with pytest.raises(UnknownModelError, match="no GGUF file 'nowhere"):
+        build_chat_model(ModelSettings(kind="gguf", name="nowhere.gguf"), GENERATION)
 
 
 class TestKnownModels:

@@ -1,4 +1,4 @@
-"""What every chat model of ours keeps: the one in this process, the one behind a server, and the fake."""
+"""What every chat model of ours keeps: those in this process, the one behind a server, and the fake."""
 
 import asyncio
 import threading
@@ -11,6 +11,8 @@ from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
 from pydantic import SecretStr
 
 from elysia_chat.llm.errors import GenerationCancelledError
+from elysia_chat.llm.llama_cpp import LlamaCppEngine
+from elysia_chat.llm.llama_cpp_chat import LlamaCppChatModel
 from elysia_chat.llm.remote import RemoteChatModel
 from elysia_chat.llm.scripted import ScriptedChatModel
 from elysia_chat.llm.transformers_chat import TransformersChatModel
@@ -28,12 +30,21 @@ def server() -> Iterator[openai_server.ParrotServer]:
         yield running
 
 
-@pytest.fixture(params=["transformers", "remote", "scripted"])
+@pytest.fixture(scope="module")
+def llama_cpp_engine(tmp_path_factory: pytest.TempPathFactory) -> LlamaCppEngine:
+    return tiny.llama_cpp_engine(tmp_path_factory.mktemp("gguf"))
+
+
+@pytest.fixture(params=["transformers", "llama.cpp", "remote", "scripted"])
 def make(request: pytest.FixtureRequest) -> Make:
-    """Return what makes a model; its arguments are fields that all three have."""
+    """Return what makes a model; its arguments are fields that all of them have."""
     if request.param == "transformers":
         return lambda **fields: TransformersChatModel(
             engine=tiny.engine(), model_name="tiny", **{"max_new_tokens": 40, **fields}
+        )
+    if request.param == "llama.cpp":
+        return lambda **fields: LlamaCppChatModel(
+            engine=request.getfixturevalue("llama_cpp_engine"), model_name="tiny", **{"max_new_tokens": 40, **fields}
         )
     if request.param == "scripted":
         return lambda **fields: ScriptedChatModel(**fields)

@@ -16,19 +16,9 @@ from elysia_chat.llm import gguf as gguf_module
 from elysia_chat.llm.errors import GgufError, ModelLoadError
 from elysia_chat.llm.gguf import export_gguf
 from elysia_chat.llm.gguf_tokenizer import plain_template
-from tests.training.tiny_models import CHAT_TEMPLATE, TEXTS, save_model, tiny_gemma, tiny_llama
+from tests.training.tiny_models import CHAT_TEMPLATE, GEMMA_LAYERS, TEXTS, save_model, tiny_gemma, tiny_llama
 
 PROMPT = [1, 40, 301, 330, 270, 12, 400]
-GEMMA_LAYERS: dict[str, Any] = {
-    "num_hidden_layers": 6,
-    "layer_types": [*["sliding_attention"] * 5, "full_attention"],
-    "sliding_window": 8,
-    "initializer_range": 0.05,
-    "rope_parameters": {
-        "full_attention": {"rope_type": "default", "rope_theta": 1e6},
-        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
-    },
-}
 MAKERS: dict[str, Any] = {
     "llama": tiny_llama,
     "internlm2": lambda: tiny_llama(

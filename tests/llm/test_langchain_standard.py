@@ -1,4 +1,4 @@
-"""LangChain's own standard tests of chat models, over all three of ours.
+"""LangChain's own standard tests of chat models, over all of ours.
 
 What is switched off, and why: none of our models calls tools, writes structured output or takes pictures; the embedded
 one is too small for any of it, and a conversation uses none. One model cannot be exchanged for another within a call,
@@ -14,6 +14,7 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
+from elysia_chat.llm.llama_cpp_chat import LlamaCppChatModel
 from elysia_chat.llm.remote import RemoteChatModel
 from elysia_chat.llm.scripted import ScriptedChatModel
 from elysia_chat.llm.transformers_chat import TransformersChatModel
@@ -74,6 +75,23 @@ class _Transformers(_TextOnly):
         return {"temperature": 0, "stop": []}
 
 
+class _LlamaCpp(_Transformers):
+    engine: Any = None
+
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def _load(cls, tmp_path_factory: pytest.TempPathFactory) -> None:
+        cls.engine = tiny.llama_cpp_engine(tmp_path_factory.mktemp("gguf"))
+
+    @property
+    def chat_model_class(self) -> type[BaseChatModel]:
+        return LlamaCppChatModel
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"engine": self.engine, "model_name": "tiny", "max_new_tokens": 30}
+
+
 class _Remote(_TextOnly):
     url = "http://127.0.0.1:1/v1"
 
@@ -118,6 +136,14 @@ class TestTransformersUnit(_Transformers, ChatModelUnitTests):
 
 
 class TestTransformersIntegration(_Transformers, ChatModelIntegrationTests):
+    pass
+
+
+class TestLlamaCppUnit(_LlamaCpp, ChatModelUnitTests):
+    pass
+
+
+class TestLlamaCppIntegration(_LlamaCpp, ChatModelIntegrationTests):
     pass
 
 

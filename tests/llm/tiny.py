@@ -6,6 +6,10 @@ from typing import Any
 
 from elysia_chat.llm.embedded import CHAT_TEMPLATE
 from elysia_chat.llm.engine import Engine
+from elysia_chat.llm.gguf import export_gguf
+from elysia_chat.llm.llama_cpp import LlamaCppEngine
+from elysia_chat.llm.loading import load_tokenizer
+from tests.training.tiny_models import save_model, tiny_llama
 
 WINDOW = 16
 CONTEXT = 512
@@ -90,3 +94,12 @@ def save(folder: Path, made: Any = None) -> Path:
     (made or shared_model()).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
+
+
+def llama_cpp_engine(folder: Path, **settings: Any) -> LlamaCppEngine:
+    """An engine of llama.cpp over a tiny Llama with random weights, whose file is written into `folder`."""
+    source = save_model(tiny_llama(max_position_embeddings=CONTEXT), folder / "tiny")
+    export_gguf(source, folder / "tiny.gguf", "f16")
+    return LlamaCppEngine(
+        folder / "tiny.gguf", load_tokenizer(source), **{"threads": 1, "context_tokens": CONTEXT, **settings}
+    )

@@ -32,6 +32,18 @@ CHAT_TEMPLATE = (
 )
 SPECIAL = ("<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>")
 
+# Layers as llama.cpp knows them: every sixth sees everything.
+GEMMA_LAYERS: dict[str, Any] = {
+    "num_hidden_layers": 6,
+    "layer_types": [*["sliding_attention"] * 5, "full_attention"],
+    "sliding_window": 8,
+    "initializer_range": 0.05,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "default", "rope_theta": 1e6},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+    },
+}
+
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """Return a BPE tokenizer with byte fallback, in the form that sentencepiece models take in transformers."""
