@@ -44,6 +44,7 @@ class GenerationQueue(Generic[Item]):
     """
 
     def __init__(self, name: str, prepare: Callable[[], None] | None = None, threads: int = 1) -> None:
+        self._closed = threading.Event()
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=prepare or _nothing)
 
     def stream(self, work: Work[Item], cancelled: threading.Event | None = None) -> Generator[Item, None, None]:
@@ -58,7 +59,7 @@ class GenerationQueue(Generic[Item]):
         """
         items: queue.SimpleQueue[Item | _End] = queue.SimpleQueue()
         left = threading.Event()
-        future = self._submit(work, _stopped_by(left, cancelled), items.put)
+        future = self._submit(work, _stopped_by(left, self._closed, cancelled), items.put)
         try:
             while not isinstance(item := _next_item(items, cancelled), _End):
                 yield item
@@ -81,7 +82,7 @@ class GenerationQueue(Generic[Item]):
             except RuntimeError:  # the loop is closed: nobody listens any more
                 left.set()
 
-        future = self._submit(work, _stopped_by(left, cancelled), put)
+        future = self._submit(work, _stopped_by(left, self._closed, cancelled), put)
         try:
             while not isinstance(item := await _next_async(items, cancelled), _End):
                 yield item
@@ -93,7 +94,8 @@ class GenerationQueue(Generic[Item]):
                 await asyncio.gather(asyncio.wrap_future(future), return_exceptions=True)
 
     def close(self) -> None:
-        """End the threads; work that still waits is dropped."""
+        """End the threads and what they compute; work that still waits is dropped."""
+        self._closed.set()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _submit(self, work: Work[Item], stopped: Stopped, put: Callable[[Item | _End], None]) -> Future[None]:
@@ -112,8 +114,8 @@ def _nothing() -> None:
     pass
 
 
-def _stopped_by(left: threading.Event, cancelled: threading.Event | None) -> Stopped:
-    return lambda: left.is_set() or (cancelled is not None and cancelled.is_set())
+def _stopped_by(*events: threading.Event | None) -> Stopped:
+    return lambda: any(event is not None and event.is_set() for event in events)
 
 
 def _next_item(items: "queue.SimpleQueue[Item | _End]", cancelled: threading.Event | None) -> Item | _End:

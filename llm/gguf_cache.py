@@ -12,7 +12,7 @@ from typing import Any
 
 from elysia_chat.configs.files import check_free, fresh_folder
 from elysia_chat.configs.paths import ensure_dir, models_dir
-from elysia_chat.llm.adapter import CONFIG, WEIGHTS
+from elysia_chat.llm.adapter_files import CONFIG, weights_file
 from elysia_chat.llm.errors import GgufError, UnknownModelError
 from elysia_chat.llm.gguf import Kind, export_gguf
 from elysia_chat.llm.loading import load_model, quiet_progress_bars
@@ -150,7 +150,7 @@ def _sources(folder: Path, adapter: Path | None) -> Iterator[Path]:
     for pattern in ("*.safetensors", "*.json"):
         yield from sorted(folder.glob(pattern))
     if adapter is not None:
-        yield from (adapter / name for name in (CONFIG, WEIGHTS) if (adapter / name).is_file())
+        yield from (path for path in (adapter / CONFIG, weights_file(adapter)) if path.is_file())
 
 
 def _stem(folder: Path, adapter: Path | None, kind: Kind) -> str:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from elysia_chat.chains.followup import Rewriter, no_rewrite, rewrite_by_model, rewrite_by_rules
 from elysia_chat.chains.language import Language
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 
 _LANGUAGES: tuple[Language, ...] = ("zh", "en")
 _MANIFEST = "manifest.sqlite3"
+
+
+@runtime_checkable
+class _Closable(Protocol):
+    """A model in this process."""
+
+    def close(self) -> None:
+        """End what it computes."""
 
 
 class Services:
@@ -263,8 +271,10 @@ class Services:
         return Conversation(chain, language, self.settings.chat.max_message_chars)
 
     def close(self) -> None:
-        """Close the indexes and fall silent. The services can be used again afterwards."""
+        """Close the indexes, fall silent, and end what the model computes. The services can be used again afterwards."""
         with self._lock:
+            if isinstance(model := self.__dict__.pop("_model", None), _Closable):
+                model.close()
             if (speech := self.__dict__.pop("_speech", None)) is not None:
                 speech.close()
             for knowledge_base in self._knowledge_bases.values():

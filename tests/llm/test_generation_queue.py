@@ -195,3 +195,30 @@ def test_errors_reach_an_asynchronous_caller(line: GenerationQueue[int]):
 
     with pytest.raises(LookupError):
         asyncio.run(main())
+
+
+def test_ending_the_queue_ends_what_it_computes():
+    line: GenerationQueue[int] = GenerationQueue("line")
+    endless, got = Counter(), []
+
+    def read() -> None:
+        got.extend(line.stream(endless))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    endless.go.release()
+    line.close()
+    reader.join(timeout=10)
+    assert not reader.is_alive()
+
+
+def test_several_threads_compute_at_once():
+    line: GenerationQueue[int] = GenerationQueue("line", threads=2)
+    first, second = Counter(), Counter()
+    streams = [line.stream(first), line.stream(second)]
+    for work in (first, second):
+        work.go.release()
+    assert [next(stream) for stream in streams] == [0, 0]
+    for stream in streams:
+        stream.close()
+    line.close()
