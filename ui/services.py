@@ -271,7 +271,7 @@ class Services:
         return Conversation(chain, language, self.settings.chat.max_message_chars)
 
     def close(self) -> None:
-        """Close the indexes, fall silent, and end what the model computes. The services can be used again afterwards."""
+        """Close the indexes, fall silent, end what the model computes; the services can be used again afterwards."""
         with self._lock:
             if isinstance(model := self.__dict__.pop("_model", None), _Closable):
                 model.close()
