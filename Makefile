@@ -39,6 +39,10 @@ terminal: $(VENV)/.installed ## Install what is needed, then talk in the termina
 .PHONY: install
 install: $(VENV)/.installed ## Install the application, no more.
 
+.PHONY: xtuner
+xtuner: $(VENV)/.installed ## Build XTuner's own environment in the data folder, to train with it.
+	@$(BIN)/elysia-chat train xtuner setup $(ARGS)
+
 .PHONY: test
 test: $(VENV)/.installed-test ## Run all tests.
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

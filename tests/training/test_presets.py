@@ -18,7 +18,7 @@ from tests.training.tiny_models import TEXTS, save_model, tiny_llama
 
 PRESETS = [
     "embedded", "embedded-continue", "embedded-cpu", "internlm2-7b-pretrain-qlora", "internlm2-chat-1.8b-qlora",
-    "internlm2-chat-7b-qlora",
+    "internlm2-chat-7b-qlora", "internlm2_5-chat-1.8b-qlora", "internlm2_5-chat-7b-qlora",
 ]  # fmt: skip
 TINY = ["train.device=cpu", "model.dtype=float32", "lora.r=4", "train.max_steps=2", "train.log_steps=1",
         "train.accumulation=2", "data.max_tokens=400", "train.batch_tokens=400"]  # fmt: skip

@@ -57,6 +57,7 @@ def check_all(settings: "Settings") -> Iterator[Check]:
     yield _embeddings(settings.embeddings)
     yield _index(settings)
     yield _voices(settings)
+    yield _xtuner()
 
 
 def _python() -> Check:
@@ -253,6 +254,20 @@ def _lacking(voice: "VoiceInfo") -> str:
     except ElysiaChatError as error:
         return str(error)
     return ""
+
+
+def _xtuner() -> Check:
+    """Look for XTuner's environment, which the chat itself never needs."""
+    from elysia_chat.training.xtuner.commands import find_environment
+
+    found = find_environment()
+    build = "elysia-chat train xtuner setup"
+    if found.state == "ready":
+        return Check("xtuner", "ok", f"{found.versions.get('xtuner')} in {found.folder}")
+    if found.state == "missing":
+        return Check("xtuner", "ok", f"not installed; {build} builds it, to train with it")
+    what = "its pinned packages have changed since" if found.state == "outdated" else "it was not built to its end"
+    return Check("xtuner", "warning", f"{found.folder}: {what}", f"{build} --rebuild")
 
 
 def _store(store: "StoreSettings") -> Check:

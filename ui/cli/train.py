@@ -2,7 +2,15 @@
 
 import typer
 
-from elysia_chat.ui.cli import train_data, train_evaluate, train_handover, train_run, train_search, train_voice
+from elysia_chat.ui.cli import (
+    train_data,
+    train_evaluate,
+    train_handover,
+    train_run,
+    train_search,
+    train_voice,
+    train_xtuner,
+)
 from elysia_chat.ui.cli.options import command
 
 
@@ -20,4 +28,5 @@ def register(app: typer.Typer) -> None:
     command(group, "gguf")(train_handover.gguf)
     command(group, "push")(train_handover.push)
     command(group, "voice")(train_voice.voice)
+    group.add_typer(train_xtuner.group(), name="xtuner")
     app.add_typer(group, name="train")

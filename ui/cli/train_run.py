@@ -60,7 +60,7 @@ def run_preset(
         fine_tune(chosen, out, resume=resume)
         return None
     run.note("Loading model and data …")
-    with _steps(run) as told:
+    with training_steps(run) as told:
         result = fine_tune(chosen, out, resume=resume, progress=told)
     facts = result.facts
     run.out.print(
@@ -83,7 +83,7 @@ def _number(value: float) -> float | None:
 
 
 @contextmanager
-def _steps(run: Run) -> Iterator[Callable[[int, int, float | None], None]]:
+def training_steps(run: Run) -> Iterator[Callable[[int, int, float | None], None]]:
     """Give a function that shows how far training is: a bar in a terminal, elsewhere a line for each logged loss."""
     if not sys.stderr.isatty():
 

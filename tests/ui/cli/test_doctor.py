@@ -19,7 +19,7 @@ def test_the_fakes_run_everywhere(command: Command):
     found = checks(result)
     assert set(found) == {
         "settings", "python", "packages", "data folder", "disk", "memory", "torch", "gpu", "device", "language model",
-        "embeddings", "index", "voices",
+        "embeddings", "index", "voices", "xtuner",
     }  # fmt: skip
     assert "The chat can run." in command("doctor").stdout
 
