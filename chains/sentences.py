@@ -2,9 +2,9 @@
 
 Chinese sentences end with their punctuation at once; an English end mark ends one only where a new sentence follows,
 and not in a number, an address, an abbreviation or an initial. Closing quotes and brackets, further end marks and
-citation numbers stay with their sentence. Since the sentences are also spoken, a long first one is cut at a comma, a
-very short one is joined to the next, and a text without full stops is cut at sensible places. Nothing is lost: the
-sentences joined are the text.
+citation numbers stay with their sentence. Since the sentences are also spoken, long ones at the beginning are cut at
+commas, a very short one is joined to the next, and a text without full stops is cut at sensible places. Nothing is
+lost: the sentences joined are the text.
 """
 
 import re
@@ -15,7 +15,10 @@ _Decision = Literal["cut", "go on", "wait"]
 
 # Lengths are counted in units: one for a character of Chinese, Japanese or Korean, two for a word of other scripts.
 _SHORTEST_FIRST, _SHORTEST = 2, 4
-_CUT_AT_COMMA, _LONGEST = 12, 60
+# The first two may end at a comma: a short beginning is heard early, and while it sounds the next one, which may be
+# twice as long, is spoken.
+_CUTS_AT_COMMA = (7, 14)
+_LONGEST = 60
 _LONGEST_CHARACTERS = 400
 
 _EAST_ASIAN = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
@@ -47,7 +50,7 @@ class SentenceSplitter:
 
     def __init__(self) -> None:
         self._buffer = ""
-        self._first = True
+        self._given = 0
 
     def feed(self, text: str) -> Iterator[str]:
         """Add text and yield the sentences that are now certain to be complete."""
@@ -57,31 +60,32 @@ class SentenceSplitter:
     def close(self) -> Iterator[str]:
         """Yield what is left."""
         yield from self._cut_all(final=True)
-        rest, self._buffer, self._first = self._buffer, "", True
+        rest, self._buffer, self._given = self._buffer, "", 0
         if rest.strip():
             yield rest
 
     def _cut_all(self, *, final: bool) -> Iterator[str]:
-        while (cut := _first_cut(self._buffer, first=self._first, final=final)) is not None:
+        while (cut := _first_cut(self._buffer, given=self._given, final=final)) is not None:
             sentence, self._buffer = self._buffer[:cut], self._buffer[cut:]
             if sentence.strip():
-                self._first = False
+                self._given += 1
                 yield sentence
 
 
-def _first_cut(text: str, *, first: bool, final: bool) -> int | None:
-    """Return where the first sentence ends, None while more text could still change that."""
+def _first_cut(text: str, *, given: int, final: bool) -> int | None:
+    """Return where the next sentence ends after `given` others, None while more text could still change that."""
     limit = _limit(text)
-    shortest = _SHORTEST_FIRST if first else _SHORTEST
+    shortest = _SHORTEST if given else _SHORTEST_FIRST
+    at_comma = _CUTS_AT_COMMA[given] if given < len(_CUTS_AT_COMMA) else None
     for match in _BOUNDARY.finditer(text, 0, limit + 1):
         is_comma = match.group() in "，,："
-        if is_comma and not first:
+        if is_comma and at_comma is None:
             continue
         end = _end_of_tail(text, match.end())
         decision = _decide(text, match.start(), end, final=final)
         if decision == "wait":
             return None
-        enough = _units(text[:end]) >= (_CUT_AT_COMMA if is_comma else shortest)
+        enough = _units(text[:end]) >= ((at_comma or 0) if is_comma else shortest)
         if decision == "cut" and enough:
             return end
     return _forced_cut(text, limit) if limit < len(text) else None

@@ -4,6 +4,7 @@ The library brings its own server loop, with batches over all answers in work an
 called without its HTTP side, which listens on the loopback interface all the same: a random key locks it.
 """
 
+import os
 import queue
 import secrets
 import threading
@@ -44,7 +45,7 @@ class LlamaCppEngine:
         tokenizer: of transformers, whose token ids are the file's.
         context_tokens: longest prompt plus answer; the model's own limit holds as well.
         parallel: answers in work at once; each has a context of its own.
-        threads: that compute; unset: one for each core.
+        threads: that compute; unset: one for each core, and one less for the answer, whose speech needs it.
 
     Raises:
         ModelLoadError: llama.cpp cannot load the file.
@@ -147,13 +148,21 @@ def _start(gguf: Path, context_tokens: int, parallel: int, threads: int | None) 
     settings.verbosity = _SILENT
     settings.api_keys = [secrets.token_urlsafe(32)]
     settings.endpoint_slots = settings.ui = False
-    if threads is not None:
-        settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
+    settings.cpuparams.n_threads = threads or max(1, _usable_cores() - 1)
+    settings.cpuparams_batch.n_threads = threads or _usable_cores()
     try:
         return xllamacpp.Server(settings)
     except (RuntimeError, ValueError) as error:
         msg = f"llama.cpp cannot load {gguf}: the file is damaged, of an unknown kind, or too large for the memory."
         raise ModelLoadError(msg) from error
+
+
+def _usable_cores() -> int:
+    """Return how many real cores this process may use; a second thread on a core does not speed llama.cpp up."""
+    import psutil
+
+    allowed = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count()
+    return min(allowed or 1, psutil.cpu_count(logical=False) or allowed or 1)
 
 
 def _request(tokens: list[int], sampling: Sampling, room: int) -> dict[str, Any]:

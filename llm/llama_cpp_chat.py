@@ -29,7 +29,7 @@ class LlamaCppChatModel(LocalChatModel):
             tokenizer: folder with the tokenizer that the file was made with.
             context_tokens: longest prompt plus answer; unset: 8,192, or the model's limit where that is less.
             parallel: answers in work at once.
-            threads: that compute; unset: one for each core.
+            threads: that compute; unset: as `LlamaCppEngine` chooses.
             fields: of this class.
 
         Raises:

@@ -90,13 +90,14 @@ def test_numbers_addresses_and_ellipses_stay_whole(text: str):
     assert split(f"{before}{text}{after}")[1:] in ([text + after], [text + after[0], after[1:]])
 
 
-def test_a_long_first_sentence_is_cut_at_its_comma():
+def test_long_sentences_at_the_beginning_are_cut_at_commas():
     text = (
         "今天的天气真是好得不得了，我们一起去花园里看那些开了的花，然后去海边，好吗？下一句有逗号，但是不在逗号处分开。"
     )
     assert split(text) == [
         "今天的天气真是好得不得了，",
-        "我们一起去花园里看那些开了的花，然后去海边，好吗？",
+        "我们一起去花园里看那些开了的花，",
+        "然后去海边，好吗？",
         "下一句有逗号，但是不在逗号处分开。",
     ]
     english = "When the first stars came out tonight, we walked along the river, slowly. Then, at last, we slept."
