@@ -85,9 +85,15 @@ class ModelSettings(_Strict):
         "GPU and for files, else transformers"
     )  # fmt: skip
     parallel: int = Field(2, ge=1, le=64, description="answers that llama.cpp writes at once")
-    adapter: str | None = Field(None, description="PEFT adapter folder; the embedded model brings its own")
+    adapter: str | None = Field(
+        None, description="PEFT adapter folder, or the name of one that was added; the embedded model brings its own"
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device: str = "auto"
+    quantization: Literal["none", "8bit", "4bit"] = Field(
+        "none", description="makes the weights smaller while they are loaded (bitsandbytes; needs an NVIDIA GPU)"
+    )
+    device: str = Field("auto", description="'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes several GPUs where "
+                        "one is too small")  # fmt: skip
     threads: int | None = Field(None, ge=1)
     context_tokens: int | None = Field(None, ge=256, description="longest prompt plus answer; unset: the model's")
     base_url: str | None = Field(
@@ -108,6 +114,11 @@ class ModelSettings(_Strict):
             raise ValueError(msg)
         if self.kind == "gguf" and self.engine == "transformers":
             msg = "model.kind=gguf is computed by llama.cpp: leave model.engine unset"
+            raise ValueError(msg)
+        if self.quantization != "none" and (
+            self.kind not in ("embedded", "transformers") or self.engine == "llama.cpp"
+        ):
+            msg = f"model.quantization={self.quantization} is for models that transformers computes: set it to none"
             raise ValueError(msg)
         if self.kind == "openai" and not (self.base_url and self.name):
             msg = "model.kind=openai needs model.base_url and model.name"

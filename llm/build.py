@@ -12,6 +12,7 @@ from elysia_chat.llm import embedded
 from elysia_chat.llm.errors import ModelLoadError, UnknownModelError
 from elysia_chat.llm.gguf_cache import find_gguf, gguf_file, gguf_tokenizer_folder
 from elysia_chat.llm.hardware import choose_device
+from elysia_chat.llm.library.contents import find_source
 from elysia_chat.llm.loading import check_folder, find_folder
 
 if TYPE_CHECKING:
@@ -85,6 +86,22 @@ def build_chat_model(
     return _build_local(model, sampling, progress)
 
 
+def prepare_chat_model(model: ModelSettings, progress: embedded.Progress | None = None) -> None:
+    """Convert what a model in this process needs, where that has not been done; nothing is loaded.
+
+    Args:
+        model: which model.
+        progress: told how far the conversion is, where one is needed.
+
+    Raises:
+        ModelError: as `build_chat_model`.
+    """
+    if model.kind == "gguf":
+        gguf_tokenizer_folder(find_gguf(str(model.name)))
+    elif model.kind in ("embedded", "transformers"):
+        _weights(model, progress)
+
+
 def known_models() -> list[KnownModel]:
     """Return the embedded model, the folders among the converted models, and the presets."""
     return [_embedded(), *_folders(), *_presets()]
@@ -93,27 +110,32 @@ def known_models() -> list[KnownModel]:
 def _build_local(model: ModelSettings, sampling: dict[str, Any], progress: embedded.Progress | None) -> "BaseChatModel":
     if model.kind == "gguf":
         return _from_gguf(model, find_gguf(str(model.name)), None, str(model.name), sampling)
-    if model.kind == "embedded":
-        source: str | Path = embedded.embedded_model_folder(progress)
-    else:
-        source = _source(str(model.name))
-    if uses_llama_cpp(model):
-        if not isinstance(source, Path):
-            msg = f"llama.cpp needs the model {source} in a folder here: elysia-chat models add {source}"
-            raise ModelLoadError(msg)
-        file = gguf_file(source, _adapter(model), progress=progress or _no_progress)
-        return _from_gguf(model, file, source, source.name, sampling)
+    weights, file = _weights(model, progress)
+    if file is not None:
+        return _from_gguf(model, file, Path(weights), Path(weights).name, sampling)
     from elysia_chat.llm.transformers_chat import TransformersChatModel
 
     return TransformersChatModel.from_folder(
-        source,
+        weights,
         adapter=_adapter(model),
         dtype=model.dtype,
         device=model.device,
+        quantization=model.quantization,
         context_tokens=model.context_tokens,
         threads=model.threads,
         **sampling,
     )
+
+
+def _weights(model: ModelSettings, progress: embedded.Progress | None) -> tuple[str | Path, Path | None]:
+    """Return a model's folder or hub name, and the file that llama.cpp computes where it does."""
+    source = embedded.embedded_model_folder(progress) if model.kind == "embedded" else _source(str(model.name))
+    if not uses_llama_cpp(model):
+        return source, None
+    if not isinstance(source, Path):
+        msg = f"llama.cpp needs the model {source} in a folder here: elysia-chat models add {source}"
+        raise ModelLoadError(msg)
+    return source, gguf_file(source, _adapter(model), progress=progress or _no_progress)
 
 
 def uses_llama_cpp(model: ModelSettings) -> bool:
@@ -121,7 +143,8 @@ def uses_llama_cpp(model: ModelSettings) -> bool:
     if model.engine != "auto" or model.kind == "gguf":
         return model.engine != "transformers"
     # Another device or another format was asked for by name: transformers is what can give it.
-    return model.kind == "embedded" and model.dtype == "auto" and choose_device(model.device).type == "cpu"
+    as_it_comes = model.dtype == "auto" and model.quantization == "none"
+    return model.kind == "embedded" and as_it_comes and choose_device(model.device).type == "cpu"
 
 
 def _from_gguf(
@@ -150,7 +173,8 @@ def _source(name: str) -> str | Path:
     if folder is not None:
         return folder
     if _is_hub_name(name):
-        return name
+        added = find_source(name)
+        return added.folder if added is not None else name
     known = ", ".join(found.name for found in (_embedded(), *_folders()))
     msg = f"There is no model '{name}': give a folder, a hub name (owner/model) or one of: {known}."
     raise UnknownModelError(msg)
@@ -161,11 +185,11 @@ def _is_hub_name(name: str) -> bool:
 
 
 def _adapter(model: ModelSettings) -> Path | None:
-    from elysia_chat.llm.adapter import embedded_adapter
+    from elysia_chat.llm.adapter import embedded_adapter, find_adapter
 
     if model.adapter is None:
         return embedded_adapter() if model.kind == "embedded" else None
-    return None if model.adapter == NO_ADAPTER else Path(model.adapter).expanduser()
+    return None if model.adapter == NO_ADAPTER else find_adapter(model.adapter)
 
 
 def _embedded() -> KnownModel:

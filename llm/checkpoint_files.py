@@ -1,4 +1,4 @@
-"""Files of weights, read tensor by tensor: safetensors, and pickled ones as data alone."""
+"""The files of a model: its configuration, and weights that are read tensor by tensor, pickled ones as data alone."""
 
 import json
 import zipfile
@@ -13,6 +13,23 @@ if TYPE_CHECKING:
 
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return a model's configuration.
+
+    Raises:
+        ModelLoadError: it is missing or damaged.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{folder} is no model: its config.json is missing or damaged."
+        raise ModelLoadError(msg) from error
+    if not isinstance(config, dict) or "model_type" not in config:
+        msg = f"{folder} is no model: its config.json names no model_type."
+        raise ModelLoadError(msg)
+    return config
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -1,15 +1,22 @@
 """Model folders and hub names to a model in memory, with every failure as one line."""
 
-import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elysia_chat.configs.paths import models_dir
-from elysia_chat.llm.adapter import check_adapter, merge_adapter
+from elysia_chat.llm.adapter import attach_adapter, check_adapter, fitting_adapter, merge_adapter
+from elysia_chat.llm.capacity import Quantization, Size, size_of
+from elysia_chat.llm.checkpoint_files import indexed_names, read_config
 from elysia_chat.llm.errors import AdapterError, ModelLoadError
-from elysia_chat.llm.hardware import choose_device, choose_dtype
+from elysia_chat.llm.hardware import Placement, choose_device, choose_dtype, choose_placement
+from elysia_chat.llm.library.record import read_record
+from elysia_chat.llm.quantization import check_quantization, quantization_config
+
+if TYPE_CHECKING:
+    import torch
 
 WEIGHTS = "*.safetensors"
 TOKENIZERS = ("tokenizer.*", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
@@ -31,13 +38,8 @@ def check_folder(folder: Path) -> None:
     """
     from safetensors import SafetensorError, safe_open
 
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{folder} is no model: its config.json is missing or damaged."
-        raise ModelLoadError(msg) from error
-    if not isinstance(config, dict) or "model_type" not in config:
-        msg = f"{folder} is no model: its config.json names no model_type."
+    if read_config(folder)["model_type"] == "internlm2":
+        msg = f"{folder} holds InternLM2 as it was published: bring it in with: elysia-chat models add {folder}"
         raise ModelLoadError(msg)
     if not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
         # transformers would make an empty tokenizer of the model's kind, without a word.
@@ -59,33 +61,66 @@ def check_folder(folder: Path) -> None:
             raise ModelLoadError(msg) from error
 
 
-def load_model(name: str, adapter: Path | None, dtype: str, device: str) -> tuple[Any, Any]:
+def load_model(
+    name: str, adapter: Path | None, dtype: str, device: str, quantization: Quantization = "none"
+) -> tuple[Any, Any]:
     """Return a causal language model in evaluation mode, and its tokenizer.
 
     Args:
         name: folder or hub name.
-        adapter: PEFT folder that is merged into the model.
+        adapter: PEFT folder that is merged into the model, or put beside its weights where they are quantised.
         dtype: 'auto', 'float32', 'bfloat16' or 'float16'.
-        device: 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.
+        device: 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes several GPUs where the model needs them.
+        quantization: '8bit' or '4bit' makes the weights smaller while they are loaded.
 
     Raises:
-        ModelLoadError: the model cannot be loaded.
+        ModelLoadError: the model cannot be loaded, or needs more GPU memory than there is.
         AdapterError: the adapter cannot be read or belongs to another model.
     """
     folder = find_folder(name)
     if folder is not None:
         check_folder(folder)
     target = choose_device(device)
+    check_quantization(quantization, device, target)
     kind = choose_dtype(dtype, target)
-    model, tokenizer = _load(str(folder or name), "auto" if adapter is not None else kind)
+    size = _size(folder, name, quantization)
+    placement = choose_placement(name, device, str(kind).removeprefix("torch."), quantization, size)
+    # An adapter is merged into the weights as they are stored, and rounded once.
+    loaded_as = "auto" if adapter is not None and quantization == "none" else kind
+    model, tokenizer = _load(str(folder or name), loaded_as, placement, quantization_config(quantization, kind))
     if adapter is not None:
-        if getattr(model.config, "quantization_config", None) is not None:
-            msg = f"{name} is quantised: an adapter cannot be merged into it. Merge it into the 16-bit model first."
-            raise AdapterError(msg)
-        check_adapter(adapter, model, folder.name if folder is not None else name)
-        model = merge_adapter(adapter, model)
-        _round_parameters(model, kind)
-    return model.to(target).eval(), tokenizer
+        model = _with_adapter(model, adapter, folder, name, quantization, kind)
+    if placement.device_map is None and quantization == "none":
+        model = model.to(placement.device)
+    return model.eval(), tokenizer
+
+
+def _size(folder: Path | None, name: str, quantization: Quantization) -> Size | None:
+    if folder is None:
+        return None
+    if "quantization_config" in read_config(folder):
+        if quantization != "none":
+            msg = f"{name} is quantised already: set model.quantization=none."
+            raise ModelLoadError(msg)
+        return None
+    return size_of(folder)
+
+
+def _with_adapter(
+    model: Any, adapter: Path, folder: Path | None, name: str, quantization: Quantization, dtype: "torch.dtype"
+) -> Any:
+    if quantization == "none" and getattr(model.config, "quantization_config", None) is not None:
+        msg = f"{name} is quantised: an adapter cannot be merged into it. Merge it into the 16-bit model first."
+        raise AdapterError(msg)
+    record = read_record(folder) if folder is not None else None
+    other_names = (record.short_name,) if record is not None else ()
+    with fitting_adapter(adapter, model) as fitting:
+        check_adapter(fitting, model, folder.name if folder is not None else name, also_called=other_names)
+        if quantization != "none":
+            return attach_adapter(fitting, model)
+        merged = merge_adapter(fitting, model, dtype)
+    _round_parameters(merged, dtype)
+    return merged
 
 
 def load_tokenizer(source: str | Path) -> Any:
@@ -100,13 +135,20 @@ def load_tokenizer(source: str | Path) -> Any:
         return AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
 
 
-def _load(source: str, dtype: "Any") -> tuple[Any, Any]:
+def _load(source: str, dtype: Any, placement: Placement, quantised: Any) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with _one_line_errors(source), quiet_progress_bars():
+    how: dict[str, Any] = {"device_map": placement.device_map or ({"": placement.device} if quantised else None)}
+    if placement.max_memory is not None:
+        how["max_memory"] = placement.max_memory
+    if quantised is not None:
+        how["quantization_config"] = quantised
+    with _one_line_errors(source), quiet_progress_bars(), warnings.catch_warnings():
+        # bitsandbytes tells at every 8-bit layer that it computes in float16.
+        warnings.filterwarnings("ignore", "MatMul8bitLt: inputs will be cast")
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model, report = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            source, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **how
         )
     if report["missing_keys"]:
         msg = f"The weights of {source} are incomplete: {sorted(report['missing_keys'])[0]} is missing."
@@ -123,13 +165,7 @@ def _round_parameters(model: Any, dtype: Any) -> None:
 
 def _indexed_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return []
-    try:
-        return [folder / file for file in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        msg = f"{index} is damaged: copy the model again."
-        raise ModelLoadError(msg) from error
+    return [folder / name for name in indexed_names(index)] if index.is_file() else []
 
 
 @contextmanager
@@ -148,6 +184,9 @@ def _one_line_errors(source: str) -> Iterator[None]:
         ImportError,
         SafetensorError,
     ) as error:
+        if "custom code" in str(error) or "trust_remote_code" in str(error):
+            msg = f"{source} needs code of its own, which is never run; InternLM2: elysia-chat models add {source}"
+            raise ModelLoadError(msg) from error
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         msg = f"Cannot load the model {source}: {lines[0] if lines else type(error).__name__}"
         raise ModelLoadError(msg) from error

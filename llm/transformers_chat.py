@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
+from elysia_chat.llm.capacity import Quantization
 from elysia_chat.llm.engine import PREFIX_TOKENS, Engine
 from elysia_chat.llm.loading import load_model
 from elysia_chat.llm.local_chat import LocalChatModel
@@ -29,6 +30,7 @@ class TransformersChatModel(LocalChatModel):
         adapter: Path | None = None,
         dtype: str = "auto",
         device: str = "auto",
+        quantization: Quantization = "none",
         context_tokens: int | None = None,
         prefix_tokens: int = PREFIX_TOKENS,
         **fields: Any,
@@ -37,9 +39,10 @@ class TransformersChatModel(LocalChatModel):
 
         Args:
             name: folder or hub name.
-            adapter: PEFT folder that is merged into the model.
+            adapter: PEFT folder that is merged into the model, or put beside its weights where they are quantised.
             dtype: 'auto', 'float32', 'bfloat16' or 'float16'.
             device: 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.
+            quantization: 'none', '8bit' or '4bit'.
             context_tokens: longest prompt plus answer; unset: the model's limit.
             prefix_tokens: tokens of prompt beginnings whose keys and values are kept; 0 keeps none.
             fields: of this class.
@@ -48,7 +51,7 @@ class TransformersChatModel(LocalChatModel):
             ModelLoadError: the model cannot be loaded.
             AdapterError: the adapter cannot be read or belongs to another model.
         """
-        model, tokenizer = load_model(str(name), adapter, dtype, device)
+        model, tokenizer = load_model(str(name), adapter, dtype, device, quantization)
         engine = Engine(model, tokenizer, context_tokens, prefix_tokens)
         return cls(engine=engine, **{"model_name": Path(name).name, **fields})
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from elysia_chat.llm.checkpoint_files import read_config
 from elysia_chat.llm.errors import ConversionError, ModelLoadError
 from elysia_chat.llm.internlm2.config import MODEL_TYPE, convert_config
 from elysia_chat.llm.internlm2.tokenizer import TURN_END, convert_tokenizer
@@ -48,23 +49,6 @@ def convert_model(
     _write_json(target / "config.json", config)
     _write_json(target / "generation_config.json", generation)
     convert_weights(source, target, config, shard_bytes=shard_bytes, progress=progress)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return a model's configuration.
-
-    Raises:
-        ModelLoadError: it is missing or damaged.
-    """
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{folder} is no model: its config.json is missing or damaged."
-        raise ModelLoadError(msg) from error
-    if not isinstance(config, dict) or "model_type" not in config:
-        msg = f"{folder} is no model: its config.json names no model_type."
-        raise ModelLoadError(msg)
-    return config
 
 
 def _generation_settings(source: Path, config: Mapping[str, Any], tokenizer: Any) -> dict[str, Any]:
