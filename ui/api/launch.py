@@ -1,5 +1,6 @@
 """Starts the API, with the page beside it or alone, and keeps it running. Importing this module loads no part of it."""
 
+import socket
 import threading
 import time
 import webbrowser
@@ -9,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from elysia_chat.configs.settings import LOOPBACK, ServerSettings, Settings
 from elysia_chat.ui.api.errors import UnprotectedAddressError
-from elysia_chat.ui.errors import AddressUnusableError
 from elysia_chat.ui.services import Services
-from elysia_chat.ui.web.launch import free_port, page_application
+from elysia_chat.ui.web.launch import listening_socket, page_application
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -49,13 +49,14 @@ def launch(services: Services, *, page: bool = True, ready: Callable[[str], None
 @contextmanager
 def serve(services: Services, *, page: bool = True) -> Iterator[str]:
     """Serve while the context is open; gives the address. Raises as `launch` does."""
-    address = listening(services.settings, page=page)
-    with ExitStack() as stack:
-        app = stack.enter_context(_application(services, page=page))
-        yield stack.enter_context(_server(app, address.host, free_port(address)))
+    address = address_of(services.settings, page=page)
+    with listening_socket(address) as listening, _application(services, page=page) as app:
+        port = listening.getsockname()[1]
+        with _server(app, listening):
+            yield f"http://{f'[{address.host}]' if ':' in address.host else address.host}:{port}/"
 
 
-def listening(settings: Settings, *, page: bool) -> ServerSettings:
+def address_of(settings: Settings, *, page: bool) -> ServerSettings:
     """Return where to listen: the API's own settings, else the page's.
 
     Raises:
@@ -111,29 +112,24 @@ class _SideBySide:
 
 
 @contextmanager
-def _server(app: Any, host: str, port: int) -> Iterator[str]:
-    """Run a server in a thread of its own."""
+def _server(app: Any, listening: socket.socket) -> Iterator[None]:
+    """Run a server in a thread of its own while the context is open."""
     import uvicorn
 
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         log_level="warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_SECONDS_TO_FINISH,
     )
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, name="server", daemon=True)
+    thread = threading.Thread(target=server.run, args=([listening],), name="server", daemon=True)
     thread.start()
     try:
-        while not server.started:
-            if not thread.is_alive():
-                msg = f"Cannot listen on {host}:{port}: choose another api.host or api.port."
-                raise AddressUnusableError(msg)
+        while not server.started and thread.is_alive():
             time.sleep(_POLL_SECONDS)
-        yield f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        yield
     finally:
         server.should_exit = True
         thread.join(_SECONDS_TO_END)

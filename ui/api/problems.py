@@ -96,7 +96,8 @@ def add_handlers(app: FastAPI, metrics: Metrics) -> None:
 async def _on_known(_request: Request, error: ElysiaChatError) -> JSONResponse:
     response = problem_response(error)
     if response.status_code >= 500:
-        _log.warning("%s", error, exc_info=error)
+        _log.warning("%s", error)
+        _log.debug("%s", error, exc_info=error)
     return response
 
 
@@ -126,7 +127,9 @@ async def _on_http(request: Request, error: HTTPException) -> JSONResponse:
 
 
 async def _on_unforeseen(_request: Request, _error: Exception) -> JSONResponse:
-    return _response(500, Problem(message=_UNFORESEEN, type=_FAILED, code="internal_error"))
+    # The server drops the connection after what nobody foresaw; a client must not send its next request into it.
+    described = Problem(message=_UNFORESEEN, type=_FAILED, code="internal_error")
+    return _response(500, described, {"Connection": "close"})
 
 
 def _response(status: int, described: Problem, headers: Mapping[str, Any] | None = None) -> JSONResponse:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
 
 from elysia_chat.chains.prompt import clean_message
 from elysia_chat.chains.sentences import SentenceSplitter
@@ -64,7 +65,7 @@ def voices() -> Voices:
 
 @router.post(
     "/speech",
-    response_class=Streamed,
+    response_class=Response,
     responses={200: {"description": "The sound.", "content": {"audio/*": {"schema": {"type": "string"}}}}},
 )
 async def speak(body: SpeechRequest, parts: SharedParts) -> Any:

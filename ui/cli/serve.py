@@ -24,13 +24,13 @@ def serve(
     page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page as well, or the API alone.")] = True,
 ) -> None:
     """Serve OpenAI's API at /v1 and the page at /: prepares as `web` does, then serves until Ctrl-C."""
-    from elysia_chat.ui.api.launch import launch, listening
+    from elysia_chat.ui.api.launch import address_of, launch
     from elysia_chat.ui.web.launch import free_port
 
     run.override(persona=persona, api__host=host, api__port=port)
     run.services.persona()
     # What is wrong with the address is better known now than after the minutes that a first start takes.
-    free_port(listening(run.settings, page=page))
+    free_port(address_of(run.settings, page=page))
     convert_weights(run)
     if run.services.changed_documents():
         report_failures(run, update_index(run, None))

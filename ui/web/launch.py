@@ -90,29 +90,36 @@ def _page(services: Services) -> "Iterator[Page]":
 
 
 def free_port(server: ServerSettings) -> int:
-    """Return the port to listen on; 0 in the settings asks the system for one.
+    """Return the port to listen on; 0 in the settings asks the system for one. Raises as `listening_socket` does."""
+    with listening_socket(server) as probe:
+        return int(probe.getsockname()[1])
+
+
+def listening_socket(server: ServerSettings) -> socket.socket:
+    """Return a socket that listens where the settings say.
 
     Raises:
-        PortTakenError: something else listens on it.
+        PortTakenError: something else listens on the port.
         AddressUnusableError: this machine cannot listen on the address.
     """
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((server.host, server.port))
-            probe.listen(1)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                msg = (
-                    f"Port {server.port} is taken, perhaps by a page that is already open. "
-                    f"Close that, or choose another: server.port={server.port + 1} (0 takes a free one)."
-                )
-                raise PortTakenError(msg) from error
-            where = f"{server.host}:{server.port}"
-            msg = f"Cannot listen on {where} ({error.strerror}): choose another server.host or server.port."
-            raise AddressUnusableError(msg) from error
-        return int(probe.getsockname()[1])
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((server.host, server.port))
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            msg = (
+                f"Port {server.port} is taken, perhaps by a page that is already open. "
+                f"Close that, or choose another: server.port={server.port + 1} (0 takes a free one)."
+            )
+            raise PortTakenError(msg) from error
+        where = f"{server.host}:{server.port}"
+        msg = f"Cannot listen on {where} ({error.strerror}): choose another server.host or server.port."
+        raise AddressUnusableError(msg) from error
+    return listening
 
 
 def _prepare_environment(uploads: Path) -> None:
