@@ -169,7 +169,7 @@ class Services:
         embeddings: bool = True,
         model: bool = True,
     ) -> None:
-        """Convert the embedded weights that the settings ask for, where that has not been done.
+        """Convert the weights that the settings ask for, where that has not been done.
 
         Args:
             progress: called with the share done of the present step, from 0 to 1, and what it is.
@@ -186,10 +186,10 @@ class Services:
             if progress is not None and not (models_dir() / FOLDER).is_dir():
                 progress(0.0, "converting multilingual-e5-small (once, some seconds)")
             embedding_folder()
-        if model and self.settings.model.kind == "embedded":
-            from elysia_chat.llm.embedded import embedded_model_folder as language_model_folder
+        if model:
+            from elysia_chat.llm.build import prepare_chat_model
 
-            language_model_folder(progress)
+            prepare_chat_model(self.settings.model, progress)
 
     def documents(self, persona: str | None = None) -> "list[DocumentState]":
         """Return what is known of each document of a persona's index, sorted by path."""

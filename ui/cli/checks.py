@@ -145,6 +145,13 @@ def _language_model(model: "ModelSettings") -> Check:
         return _server(what, str(model.base_url), "start the server, or set model.base_url")
     if model.kind == "embedded":
         return _embedded_language_model(what)
+    if model.kind == "gguf":
+        from elysia_chat.llm.gguf_cache import find_gguf
+
+        try:
+            return Check(what, "ok", f"{find_gguf(str(model.name))}, computed by llama.cpp")
+        except ElysiaChatError as error:
+            return Check(what, "missing", str(error), "set model.name to the file")
     from elysia_chat.llm.loading import check_folder, find_folder
 
     folder = find_folder(str(model.name))
