@@ -65,3 +65,9 @@ def connect() -> Iterator[Callable[..., openai.OpenAI]]:
 @pytest.fixture
 def client(url: str, connect: Callable[..., openai.OpenAI]) -> openai.OpenAI:
     return connect(url)
+
+
+@pytest.fixture
+def connect_async() -> Callable[[str], openai.AsyncOpenAI]:
+    """Connect the official client for event loops to an address."""
+    return lambda url: openai.AsyncOpenAI(base_url=f"{url}v1", api_key="none", max_retries=0)

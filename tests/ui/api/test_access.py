@@ -15,7 +15,7 @@ from elysia_chat.ui.api.errors import HostRefusedError, TokensFileError, Unprote
 from elysia_chat.ui.api.launch import address_of
 from tests.ui.web.parts import ServicesWith
 
-from .clients import QUESTION, body, metric, user
+from .clients import body, metric
 from .test_errors import refused
 
 TOKEN, OTHER = "moon.flower-1", "heron_2"
@@ -30,22 +30,32 @@ def test_only_a_known_token_opens(start, connect, model, tmp_path: Path):
     file = tmp_path / "tokens"
     file.write_text(f"# of the ferry\n\n  {OTHER}\n", encoding="utf-8")
     url = start(ServicesWith(model, f"api.tokens=[{TOKEN}]", f"api.tokens_file={file}"))
-    for token in (TOKEN, OTHER):
-        assert connect(url, api_key=token).chat.completions.create(model="violet", messages=user(QUESTION)).choices
-    for token in ("none", TOKEN[:-1], f"{TOKEN}1", "# of the ferry", "ключ".encode()):
-        headers = {"Authorization": b"Bearer " + token if isinstance(token, bytes) else f"Bearer {token}"}
-        response = httpx.post(f"{url}v1/chat/completions", json=body(), headers=headers)
-        refused(response, 401, "invalid_api_key")
-        assert response.headers["www-authenticate"] == "Bearer"
+    with httpx.Client(base_url=url) as http:
+
+        def ask(credentials: str | bytes) -> httpx.Response:
+            return http.post("v1/chat/completions", json=body(), headers={"Authorization": credentials})
+
+        for credentials in (f"Bearer {TOKEN}", f"Bearer {OTHER}", f"bearer {TOKEN}"):
+            assert ask(credentials).status_code == 200
+        wrong = ["none", TOKEN[:-1], f"{TOKEN}1", "# of the ferry"]
+        for credentials in (
+            *(f"Bearer {token}" for token in wrong),
+            f"Basic {TOKEN}",
+            TOKEN,
+            "Bearer ж".encode(),
+            "Bearer",
+        ):
+            response = ask(credentials)
+            refused(response, 401, "invalid_api_key")
+            assert response.headers["www-authenticate"] == "Bearer"
+        for path in ("v1/models", "metrics", "v1/nothing"):
+            refused(http.get(path), 401, "invalid_api_key")
+        for path in ("health", "ready", "docs", "openapi.json"):
+            assert http.get(path).status_code == 200
+        schemes = http.get("openapi.json").json()["components"]["securitySchemes"]
+    assert [scheme["scheme"] for scheme in schemes.values()] == ["bearer"]
     with pytest.raises(openai.AuthenticationError, match="unknown"):
         connect(url).models.list()
-    for path in ("v1/models", "metrics", "v1/nothing"):
-        refused(httpx.get(f"{url}{path}"), 401, "invalid_api_key")
-    refused(httpx.get(f"{url}v1/models", headers={"Authorization": f"Basic {TOKEN}"}), 401, "invalid_api_key")
-    for path in ("health", "ready", "docs", "openapi.json"):
-        assert httpx.get(f"{url}{path}").status_code == 200
-    schemes = httpx.get(f"{url}openapi.json").json()["components"]["securitySchemes"]
-    assert [scheme["scheme"] for scheme in schemes.values()] == ["bearer"]
 
 
 def test_tokens_are_told_apart():
@@ -116,8 +126,8 @@ def test_too_many_requests_are_told_when_to_come_back(start, connect, model):
     assert 1 <= int(caught.value.response.headers["retry-after"]) <= 60
     assert connect(url, api_key=OTHER).models.list().data
     # Guessing tokens is counted by address.
-    codes = [httpx.get(f"{url}v1/models").status_code for _ in range(4)]
-    assert codes == [401, 401, 401, 429]
+    with httpx.Client(base_url=url) as http:
+        assert [http.get("v1/models").status_code for _ in range(4)] == [401, 401, 401, 429]
 
 
 def test_a_large_body_is_not_read(start, model):
