@@ -18,13 +18,15 @@ from elysia_chat.llm.adapter import check_adapter
 from elysia_chat.llm.adapter_files import PICKLED, read_config, read_shapes, read_weights, weights_file, write_adapter
 from elysia_chat.llm.capacity import empty_model
 from elysia_chat.llm.checkpoint_files import read_config as read_model_config
-from elysia_chat.llm.errors import DownloadError, LibraryError
+from elysia_chat.llm.errors import LibraryError
 from elysia_chat.llm.internlm2 import convert
 from elysia_chat.llm.internlm2.adapter import convert_adapter, is_for_internlm2
 from elysia_chat.llm.internlm2.config import heads_of
 from elysia_chat.llm.library import hubs
 from elysia_chat.llm.library.contents import Entry, check_name, find, find_base, locked
-from elysia_chat.llm.library.record import Origin, Recipe, Record, hash_files, sha256_of, write_record
+from elysia_chat.llm.library.record import Origin, Recipe, Record, hash_files, write_record
+from elysia_chat.llm.library.remote_files import Listing
+from elysia_chat.llm.library.remote_files import Progress as Bytes
 from elysia_chat.llm.library.selection import Kind, kind_of, small_files, weight_names
 from elysia_chat.llm.loading import check_folder
 
@@ -92,7 +94,7 @@ class _Source(Protocol):
     path: Path
     files: Mapping[str, int]
 
-    def fetch(self, names: Sequence[str], progress: hubs.Progress) -> None: ...
+    def fetch(self, names: Sequence[str], progress: Bytes) -> None: ...
 
     def room(self, names: Sequence[str]) -> int:
         """Return how many bytes of disk `fetch` and `place` take."""
@@ -111,7 +113,7 @@ class _FolderSource:
         self.label = str(self.path)
         self.files = {file.name: file.stat().st_size for file in path.iterdir() if file.is_file()}
 
-    def fetch(self, names: Sequence[str], progress: hubs.Progress) -> None:
+    def fetch(self, names: Sequence[str], progress: Bytes) -> None:
         """Do nothing: the files are here."""
 
     def room(self, names: Sequence[str]) -> int:
@@ -127,7 +129,7 @@ class _FolderSource:
 
 
 class _HubSource:
-    def __init__(self, hub: hubs.HubName, listing: hubs.Listing) -> None:
+    def __init__(self, hub: hubs.HubName, listing: Listing) -> None:
         self.origin: Origin = hub
         self.label, self.revision = listing.repo, listing.revision
         self.path = models_dir() / ".downloads" / _staging_name(hub, listing)
@@ -135,30 +137,17 @@ class _HubSource:
         self._hub: hubs.HubName = hub
         self._listing = listing
 
-    def fetch(self, names: Sequence[str], progress: hubs.Progress) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        missing = [name for name in names if not self._is_here(name)]
-        hubs.fetch(self._hub, self._listing, missing, self.path, progress)
-        known = {file.name: file.sha256 for file in self._listing.files}
-        for name in missing:
-            if known[name] and sha256_of(self.path / name) != known[name]:
-                (self.path / name).unlink()
-                msg = f"{name} of {self.label} came damaged (SHA-256): try again."
-                raise DownloadError(msg)
+    def fetch(self, names: Sequence[str], progress: Bytes) -> None:
+        hubs.fetch(self._hub, self._listing, names, self.path, progress)
 
     def room(self, names: Sequence[str]) -> int:
-        return sum(self.files[name] for name in names if not self._is_here(name))
+        return sum(self.files[name] for name in names if not hubs.is_here(self.path, self._listing, name))
 
     def place(self, name: str, target: Path) -> None:
         _link(self.path / name, target / name, lambda source, to: source.rename(to))
 
     def forget(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
-
-    def _is_here(self, name: str) -> bool:
-        # The clients give a file its name when it is complete.
-        path = self.path / name
-        return path.is_file() and path.stat().st_size == self.files[name]
 
 
 def _open(source: str, folder: Path, hub: hubs.HubName, revision: str | None) -> "_FolderSource | _HubSource":
@@ -250,5 +239,5 @@ def _copy(source: Path, target: Path, patterns: Sequence[str]) -> None:
                 shutil.copyfile(path, target / path.name)
 
 
-def _staging_name(hub: str, listing: hubs.Listing) -> str:
+def _staging_name(hub: str, listing: Listing) -> str:
     return "--".join((hub, *listing.repo.split("/"), re.sub(r"[^\w.-]", "_", listing.revision)))

@@ -1,0 +1,1 @@
+"""Tests of elysia_chat.llm.library."""
