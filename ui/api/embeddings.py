@@ -2,7 +2,7 @@
 
 import base64
 import struct
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -33,7 +33,7 @@ class EmbeddingsRequest(BaseModel):
     @field_validator("input", mode="before")
     @classmethod
     def _texts(cls, given: object) -> object:
-        texts = given if isinstance(given, list) else [given]
+        texts: list[Any] = given if isinstance(given, list) else [given]
         if texts and not all(isinstance(text, str) for text in texts):
             msg = "input: send text, not the numbers of tokens (LangChain: check_embedding_ctx_length=False)."
             raise ValueError(msg)

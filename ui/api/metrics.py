@@ -8,6 +8,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
+_OURS = "elysia_chat_"
 _ELSEWHERE = "other"
 # nginx's number for a client that has gone before it was answered.
 _LEFT = 499
@@ -29,20 +30,31 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        made = {"namespace": "elysia_chat", "registry": self.registry}
-        self.requests = Counter("requests", "Requests that were answered.", ["path", "status"], **made)
+        registry = self.registry
+        self.requests = Counter(
+            f"{_OURS}requests", "Requests that were answered.", ["path", "status"], registry=registry
+        )
         self.request_seconds = Histogram(
-            "request_seconds", "Seconds from a request to its last byte.", ["path"], buckets=_SECONDS, **made
+            f"{_OURS}request_seconds",
+            "Seconds from a request to its last byte.",
+            ["path"],
+            buckets=_SECONDS,
+            registry=registry,
         )
-        self.refused = Counter("refused", "Requests that were not taken, by reason.", ["reason"], **made)
-        self.answers = Counter("answers", "Answers by how they ended.", ["outcome"], **made)
+        self.refused = Counter(
+            f"{_OURS}refused", "Requests that were not taken, by reason.", ["reason"], registry=registry
+        )
+        self.answers = Counter(f"{_OURS}answers", "Answers by how they ended.", ["outcome"], registry=registry)
         self.first_token_seconds = Histogram(
-            "first_token_seconds", "Seconds from a request to the first token.", buckets=_SECONDS, **made
+            f"{_OURS}first_token_seconds",
+            "Seconds from a request to the first token.",
+            buckets=_SECONDS,
+            registry=registry,
         )
-        self.tokens = Counter("tokens", "Tokens of prompts and of answers.", ["kind"], **made)
-        self.spoken_seconds = Counter("spoken_seconds", "Seconds of sound.", **made)
-        self._running = Gauge("running", "Requests that are being computed.", ["work"], **made)
-        self._waiting = Gauge("waiting", "Requests that wait for their turn.", ["work"], **made)
+        self.tokens = Counter(f"{_OURS}tokens", "Tokens of prompts and of answers.", ["kind"], registry=registry)
+        self.spoken_seconds = Counter(f"{_OURS}spoken_seconds", "Seconds of sound.", registry=registry)
+        self._running = Gauge(f"{_OURS}running", "Requests that are being computed.", ["work"], registry=registry)
+        self._waiting = Gauge(f"{_OURS}waiting", "Requests that wait for their turn.", ["work"], registry=registry)
 
     def watch(self, work: str, running: Callable[[], float], waiting: Callable[[], float]) -> None:
         """Show how many requests for a kind of work are computed and wait."""

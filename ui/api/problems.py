@@ -1,8 +1,8 @@
 """Errors as OpenAI's clients expect them: `{"error": {"message", "type", "param", "code"}}`, for every failure."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,23 +16,32 @@ from elysia_chat.kb.errors import IndexUnavailableError, UnknownPersonaError
 from elysia_chat.llm.errors import GenerationCancelledError, PromptTooLongError, RemoteModelError, RemoteTimeoutError
 from elysia_chat.ui.api.errors import RequestRefusedError
 from elysia_chat.ui.api.metrics import Metrics
-from elysia_chat.voice.errors import AudioFormatError, UnknownVoiceError, UnspeakableError
+from elysia_chat.voice.errors import UnknownVoiceError, UnspeakableError
 
 _log = logging.getLogger(__name__)
 _REFUSED, _FAILED = "invalid_request_error", "server_error"
-# The first that fits counts: status, type, code, field.
-_KNOWN: Sequence[tuple[type[ElysiaChatError], int, str, str, str | None]] = (
-    (MessageError, 400, _REFUSED, "invalid_message", "messages"),
-    (PromptTooLongError, 400, _REFUSED, "context_length_exceeded", "messages"),
-    (UnknownPersonaError, 404, _REFUSED, "model_not_found", "model"),
-    (UnknownVoiceError, 400, _REFUSED, "voice_not_found", "voice"),
-    (AudioFormatError, 400, _REFUSED, "unknown_format", "response_format"),
-    (UnspeakableError, 400, _REFUSED, "nothing_to_say", "input"),
-    (GenerationCancelledError, 503, _FAILED, "stopped", None),
-    (RemoteTimeoutError, 504, _FAILED, "model_timeout", None),
-    (RemoteModelError, 502, _FAILED, "model_unavailable", None),
-    (IndexUnavailableError, 503, _FAILED, "index_unavailable", None),
-    (ElysiaChatError, 500, _FAILED, "internal_error", None),
+
+
+class _Known(NamedTuple):
+    error: type[ElysiaChatError]
+    status: int
+    kind: str
+    code: str
+    param: str | None = None
+
+
+# The first that fits counts.
+_KNOWN = (
+    _Known(MessageError, 400, _REFUSED, "invalid_message", "messages"),
+    _Known(PromptTooLongError, 400, _REFUSED, "context_length_exceeded", "messages"),
+    _Known(UnknownPersonaError, 404, _REFUSED, "model_not_found", "model"),
+    _Known(UnknownVoiceError, 400, _REFUSED, "voice_not_found", "voice"),
+    _Known(UnspeakableError, 400, _REFUSED, "nothing_to_say", "input"),
+    _Known(GenerationCancelledError, 503, _FAILED, "stopped"),
+    _Known(RemoteTimeoutError, 504, _FAILED, "model_timeout"),
+    _Known(RemoteModelError, 502, _FAILED, "model_unavailable"),
+    _Known(IndexUnavailableError, 503, _FAILED, "index_unavailable"),
+    _Known(ElysiaChatError, 500, _FAILED, "internal_error"),
 )
 _UNFORESEEN = "Something went wrong here; the server's log has the reason."
 
@@ -63,8 +72,8 @@ def problem(error: ElysiaChatError) -> tuple[int, Problem]:
     """Return the status and the description of an error."""
     if isinstance(error, RequestRefusedError):
         return error.status, Problem(message=str(error), type=error.kind, param=error.param, code=error.code)
-    status, kind, code, param = next(rest for known, *rest in _KNOWN if isinstance(error, known))
-    return status, Problem(message=str(error), type=kind, param=param, code=code)
+    known = next(known for known in _KNOWN if isinstance(error, known.error))
+    return known.status, Problem(message=str(error), type=known.kind, param=known.param, code=known.code)
 
 
 def problem_response(error: ElysiaChatError) -> JSONResponse:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
     from elysia_chat.voice.audio import Audio
 
 SoundFormat = Literal["mp3", "opus", "ogg", "wav", "pcm"]
@@ -114,7 +116,7 @@ class _Outlet(io.RawIOBase):
         self._position = origin[whence] + offset
         return self._position
 
-    def write(self, data: "io.ReadableBuffer") -> int:
+    def write(self, data: "ReadableBuffer") -> int:
         written = bytes(data)
         place = self._position - self._taken
         if place >= 0:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from elysia_chat.ui.api.errors import QueueFullError
 
@@ -49,7 +49,7 @@ class Workers:
         self._executor = ThreadPoolExecutor(running, thread_name_prefix=name)
         self._places = asyncio.Semaphore(running)
         self._longest_line = waiting
-        self._jobs: set[Job[object]] = set()
+        self._jobs: set[Job[Any]] = set()
         self._running = 0
         self._waiting = 0
 
