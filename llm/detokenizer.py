@@ -22,16 +22,24 @@ class IncrementalDetokenizer:
         self._tokens: list[int] = []
         self._context = 0
         self._shown = 0
-        self._waiting = 0
 
-    def push(self, token: int) -> str:
-        """Take one more token and return the text that is complete with it, maybe none."""
-        self._tokens.append(token)
+    def push(self, *tokens: int) -> str:
+        """Take the next tokens and return the text that is complete with them, maybe none."""
+        self._tokens.extend(tokens)
         before = self._decode(self._tokens[self._context : self._shown])
-        now = self._decode(self._tokens[self._context :])
-        self._waiting = self._waiting + 1 if now.endswith(_REPLACEMENT) else 0
-        if 0 < self._waiting < _LONGEST_CHARACTER or len(now) <= len(before):
+        end, now = self._complete()
+        if len(now) <= len(before):
             return ""
-        self._waiting = 0
-        self._context, self._shown = self._shown, len(self._tokens)
+        self._context, self._shown = self._shown, end
         return now[len(before) :]
+
+    def _complete(self) -> tuple[int, str]:
+        """Return up to which token there are whole characters only, and the text from the context to there."""
+        length = len(self._tokens)
+        for end in range(length, max(self._shown, length - _LONGEST_CHARACTER), -1):
+            now = self._decode(self._tokens[self._context : end])
+            if not now.endswith(_REPLACEMENT):
+                return end, now
+        # So many bytes that make no character make none any more.
+        broken = length - self._shown >= _LONGEST_CHARACTER
+        return length, self._decode(self._tokens[self._context :]) if broken else ""

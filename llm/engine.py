@@ -7,12 +7,12 @@ import inspect
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from elysia_chat.llm.answer_engine import Ended, FinishReason, Piece, room_for_answer
-from elysia_chat.llm.detokenizer import IncrementalDetokenizer
+from elysia_chat.llm.answer_engine import Ended, Piece, room_for_answer
+from elysia_chat.llm.answer_text import AnswerText
 from elysia_chat.llm.generation_queue import Stopped, never
+from elysia_chat.llm.model_facts import context_limit, end_tokens, keeps_all_positions, tokens_with_fixed_positions
 from elysia_chat.llm.prefix_cache import Chunk, PrefixCache, State
 from elysia_chat.llm.sampling import Sampler, Sampling
-from elysia_chat.llm.stop_strings import StopStrings
 
 if TYPE_CHECKING:
     import torch
@@ -46,13 +46,12 @@ class Engine:
         self.model = model
         self.tokenizer = tokenizer
         config = model.config.get_text_config()
-        limits = [context_tokens, getattr(config, "max_position_embeddings", None)]
-        self.context_tokens: int | None = min((limit for limit in limits if limit is not None), default=None)
+        self.context_tokens = context_limit(config, context_tokens)
         self.prefixes = PrefixCache(prefix_tokens)
         self._chunk_tokens = chunk_tokens
-        self._keeps_all_positions = _keeps_all_positions(config)
-        self._fixed_positions = _tokens_with_fixed_positions(config)
-        self._end_tokens = _end_tokens(model, tokenizer)
+        self._keeps_all_positions = keeps_all_positions(config)
+        self._fixed_positions = tokens_with_fixed_positions(config)
+        self._end_tokens = end_tokens(model, tokenizer)
         self._one_logit = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     def answer(
@@ -90,30 +89,19 @@ class Engine:
         cache, known = self.start(chunks)
         logits = self.prefill(chunks, known, cache, stopped)
         sampler = Sampler(sampling, self.model.device)
-        stops = StopStrings(sampling.stop)
-        text = IncrementalDetokenizer(self._decode)
-        answer: list[int] = []
-        finish_reason: FinishReason = "length"
+        text = AnswerText(self.tokenizer, self._end_tokens, sampling.stop, room)
         while logits is not None:
-            token = sampler.next_token(logits, answer)
-            answer.append(token)
-            if token in self._end_tokens:
-                finish_reason = "stop"
-                break
-            if shown := stops.push(text.push(token)):
+            if shown := text.push(sampler.next_token(logits, text.tokens)):
                 yield Piece(shown)
-            if stops.met:
-                finish_reason = "stop"
+            if text.finish_reason is not None:
                 break
-            if len(answer) == room:
-                break
-            logits = None if stopped() else self.forward([token], cache)
-        if stopped():
+            logits = None if stopped() else self.forward([text.tokens[-1]], cache)
+        if text.finish_reason is None or stopped():
             return
-        if shown := stops.flush():
+        if shown := text.flush():
             yield Piece(shown)
         prompt_tokens, reused_tokens = sum(map(len, chunks)), sum(map(len, chunks[:known]))
-        yield Ended(finish_reason, prompt_tokens, reused_tokens, len(answer))
+        yield Ended(text.finish_reason, prompt_tokens, reused_tokens, len(text.tokens))
 
     def start(self, chunks: Sequence[Chunk]) -> tuple["DynamicCache", int]:
         """Return a cache that holds the chunks kept from other prompts, and their number; the last is never kept."""
@@ -162,38 +150,6 @@ class Engine:
         logits: torch.Tensor = self.model(input_ids=ids, **options).logits
         return logits[:, -1] if last else logits[:, 0:0]
 
-    def _decode(self, tokens: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
 
 def _last_tokens(cache: "DynamicCache", number: int) -> State:
     return [(layer.keys[..., -number:, :].clone(), layer.values[..., -number:, :].clone()) for layer in cache.layers]
-
-
-def _keeps_all_positions(config: Any) -> bool:
-    """Tell whether all layers are attention whose past can be kept whole: no recurrent or shared states."""
-    from transformers import DynamicCache
-    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
-
-    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in DynamicCache(config=config).layers)
-
-
-def _tokens_with_fixed_positions(config: Any) -> int | None:
-    """Return up to which length keys depend on the tokens before them alone; None: always.
-
-    Dynamic and long RoPE turn earlier positions differently once the text is longer than the trained length.
-    """
-    parameters = getattr(config, "rope_parameters", None) or {}
-    kinds = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
-    changing = [kind for kind in kinds if kind.get("rope_type") in ("dynamic", "longrope")]
-    if not changing:
-        return None
-    return min(int(kind.get("original_max_position_embeddings") or config.max_position_embeddings) for kind in changing)
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    ends = model.generation_config.eos_token_id if model.generation_config is not None else None
-    if ends is None:
-        ends = model.config.get_text_config().eos_token_id
-    found = {ends} if isinstance(ends, int) else set(ends or ())
-    return frozenset(found | {tokenizer.eos_token_id} - {None})

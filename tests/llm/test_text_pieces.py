@@ -68,3 +68,13 @@ def test_a_beginning_that_comes_to_nothing_is_shown_later():
     assert [stops.push(piece) for piece in ["Hi\n", "Us", "ual", "\nUser", ": x"]] == ["Hi", "", "\nUsual", "", ""]
     assert stops.met
     assert stops.flush() == ""
+
+
+@given(st.text(min_size=1, max_size=20), st.integers(1, 9))
+def test_several_tokens_at_once_join_to_the_same_text(text: str, size: int):
+    text = text.encode("utf-8", "ignore").decode().replace("\ufffd", "")
+    detokenizer = IncrementalDetokenizer(_decode)
+    tokens = tiny.tokenizer()(text, add_special_tokens=False).input_ids
+    pieces = [detokenizer.push(*tokens[begin : begin + size]) for begin in range(0, len(tokens), size)]
+    assert "".join(pieces) == text
+    assert not any("\ufffd" in piece for piece in pieces)
