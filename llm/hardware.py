@@ -140,9 +140,7 @@ def _too_large(
         if size.needed(dtype, kind) <= room or (len(own) > 1 and _fits_together(own, size, dtype, kind)):
             helps.append(f"model.quantization={kind} ({size.needed(dtype, kind) / 1e9:.1f} GB)")
     helps.append("model.device=cpu, or a smaller model")
-    free = (
-        f"{room / 1e9:.1f} GB are free" if len(own) == 1 else f"{len(own)} GPUs have {room / 1e9:.1f} GB free at most"
-    )
+    free = f"{room / 1e9:.1f} GB are free" + f" on the emptiest of {len(own)} GPUs" * (len(own) > 1)
     needed = f"{size.needed(dtype, quantization) / 1e9:.1f} GB"
     return f"{name} needs about {needed} of GPU memory in {how}, and {free}: set {', '.join(helps)}."
 

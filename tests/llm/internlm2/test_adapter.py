@@ -21,11 +21,11 @@ ALL = ["wqkv", "wo", "w1", "w2", "w3"]
 BASE = "internlm/internlm2-chat-tiny"
 
 
-def train_like(folder: Path, targets: Any = ALL, **settings: Any) -> InternLM2:
+def train_like(folder: Path, targets: Any = ALL, vocab_size: int = 400, **settings: Any) -> Any:
     """Save an adapter with random matrices, as xtuner would; return the model with it."""
     from peft import LoraConfig, get_peft_model
 
-    made = InternLM2()
+    made = InternLM2(vocab_size=vocab_size)
     options = {"r": 4, "lora_alpha": 8, "target_modules": targets, "init_lora_weights": False}
     with_adapter = get_peft_model(made, LoraConfig(**{**options, **settings}))
     torch.manual_seed(3)
