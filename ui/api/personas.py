@@ -1,10 +1,12 @@
 """`/v1/models`: the personas."""
 
+from contextlib import suppress
 from typing import Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from elysia_chat.configs.errors import ElysiaChatError
 from elysia_chat.ui.api.errors import NotFoundError
 from elysia_chat.ui.api.parts import Parts, SharedParts
 from elysia_chat.ui.services import Services
@@ -34,9 +36,13 @@ class Models(BaseModel):
 
 @router.get("")
 def list_models(parts: SharedParts) -> Models:
-    """List the personas, each with her lore and without."""
-    names = sorted(parts.services.persona_names(), key=lambda name: name != parts.services.settings.persona)
-    return Models(data=[model for name in names for model in (_model(parts, name, True), _model(parts, name, False))])
+    """List the personas, each with her lore and without; the configured one first."""
+    models: list[Model] = []
+    for name in sorted(parts.services.persona_names(), key=lambda name: name != parts.services.settings.persona):
+        # A card that cannot be read hides its persona, not all of them.
+        with suppress(ElysiaChatError):
+            models += [_model(parts, name, True), _model(parts, name, False)]
+    return Models(data=models)
 
 
 @router.get("/{model}")

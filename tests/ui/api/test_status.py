@@ -2,6 +2,7 @@
 
 import re
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -63,6 +64,14 @@ def test_personas_are_listed_as_models(http: httpx.Client):
     assert [model["id"] for model in data] == ["violet", "violet@norag", "elysia", "elysia@norag"]
     assert data[0]["name"] == "Violet"
     assert {model["object"] for model in data} == {"model"}
+
+
+def test_a_card_that_cannot_be_read_hides_its_persona_alone(http: httpx.Client, data_folder: Path):
+    create_persona("Broken")
+    (data_folder / "personas" / "broken" / "card.json").write_text("{", encoding="utf-8")
+    assert "broken" not in [model["id"] for model in http.get("v1/models").json()["data"]]
+    response = http.post("v1/chat/completions", json=body() | {"model": "broken"})
+    assert (response.status_code, response.json()["error"]["type"]) == (500, "server_error")
 
 
 def test_the_lore_of_any_persona_is_indexed_before_its_first_answer(http: httpx.Client):
