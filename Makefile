@@ -87,6 +87,9 @@ bench: $(BENCHES) ## Run all benchmarks.
 $(BENCHES): bench-%: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/$*.py $(ARGS)
 
+.PHONY: bench-api
+bench-api: bench-api_clients ## A hundred clients of the HTTP API for ten minutes.
+
 .PHONY: wheel
 wheel: $(VENV)/.installed-dev ## Build the wheel and the source archive into dist/.
 	rm -rf build
