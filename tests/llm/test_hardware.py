@@ -152,3 +152,32 @@ class TestQuantization:
         load_model(str(folder), None, "float32", "cpu", "4bit")[0].save_pretrained(folder)
         with pytest.raises(ModelLoadError, match=r"is quantised already: set model\.quantization=none"):
             load_model(str(folder), None, "float32", "cpu", "4bit")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+class TestOnGpus:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        return tiny_models.save_model(tiny_models.tiny_llama(hidden_size=128), tmp_path / "tiny")
+
+    @pytest.mark.parametrize("kind", ["none", "8bit", "4bit"])
+    def test_it_computes_there_what_the_cpu_does(self, folder: Path, kind: Any):
+        model, tokenizer = load_model(str(folder), None, "bfloat16", "auto", kind)
+        exact, _ = load_model(str(folder), None, "float32", "cpu")
+        ids = tokenizer("The ferry is called the Quiet Wind.", return_tensors="pt").input_ids
+        assert {part.device.type for part in model.parameters()} == {"cuda"}
+        with torch.no_grad():
+            near = model(ids.to(model.device)).logits.float().cpu()
+            assert torch.nn.functional.cosine_similarity(near, exact(ids).logits, dim=-1).mean() > 0.9
+
+    @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two NVIDIA GPUs")
+    def test_a_model_too_large_for_one_is_spread(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
+        one, tokenizer = load_model(str(folder), None, "float32", "cuda:0")
+        weights = size_of(folder).weights_in("float32")
+        room = [GpuMemory(index, "GPU", int(weights * 0.8), 1) for index in range(2)]
+        monkeypatch.setattr(hardware, "gpu_memory", lambda: room)
+        several, _ = load_model(str(folder), None, "float32", "auto")
+        assert len({part.device for part in several.parameters()}) == 2
+        ids = tokenizer("The ferry", return_tensors="pt").input_ids.to("cuda:0")
+        options: dict[str, Any] = {"max_new_tokens": 8, "do_sample": False}
+        assert torch.equal(one.generate(ids, **options), several.generate(ids, **options))

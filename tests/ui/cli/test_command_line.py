@@ -9,7 +9,8 @@ from elysia_chat.ui.cli.app import app
 from tests.ui.cli.conftest import Command, parsed
 
 COMMANDS = [
-    "web", "chat", "ask", "ingest", "search", "personas list", "personas new", "models list", "doctor", "eval qa",
+    "web", "chat", "ask", "ingest", "search", "personas list", "personas new", "models list", "models add",
+    "models info", "models remove", "doctor", "eval qa",
 ]  # fmt: skip
 HEAVY = {"torch", "transformers", "chromadb", "gradio", "sentence_transformers", "jieba", "langchain_core", "numpy"}
 
