@@ -22,7 +22,7 @@ CONTEXT_TOKENS = 8192
 # A prompt is computed in blocks of this many tokens; a caller who leaves is noticed between two of them.
 _BLOCK_TOKENS = 256
 # Prompts whose slot was needed for another conversation wait here for their next turn.
-_PROMPT_CACHE_MIB = 512
+_PROMPT_CACHE_MIB = 256
 _SILENT = -1
 _RANDOM = 0xFFFFFFFF
 # As in `sampling.Sampler`: the penalty first, then temperature, and what is left to choose from last.
