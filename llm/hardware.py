@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _FAST_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
 # Of each of several GPUs; what is left holds activations, keys and values.
 _SHARE_FOR_WEIGHTS = 0.9
+# Layers are not divided, so several GPUs are never filled to the brim.
+_WHOLE_LAYERS = 1.05
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _on_one(gpu: GpuMemory) -> Placement:
 
 def _fits_together(gpus: list[GpuMemory], size: Size, dtype: str, quantization: Quantization) -> bool:
     weights = size.weights_in(dtype, quantization)
-    return weights <= sum(int(gpu.free * _SHARE_FOR_WEIGHTS) for gpu in gpus)
+    return weights * _WHOLE_LAYERS <= sum(int(gpu.free * _SHARE_FOR_WEIGHTS) for gpu in gpus)
 
 
 def _too_large(

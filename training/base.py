@@ -63,8 +63,8 @@ def base_source(name: str) -> str:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
     msg = (
-        f"There is no model to train called '{name}' here: give its folder with model.name=FOLDER "
-        "(InternLM2 has to be converted first, see docs/models.md)."
+        f"There is no model to train called '{name}' here: give its folder with model.name=FOLDER, "
+        "or bring it in first: elysia-chat models add NAME."
     )
     raise PresetError(msg)
 
@@ -100,7 +100,7 @@ def check_unconverted(folder: Path) -> None:
     except (OSError, ValueError, AttributeError):
         return
     if kind == "internlm2":
-        msg = f"{folder} holds InternLM2 as it was published: convert it first (docs/models.md), no remote code is run."
+        msg = f"{folder} holds InternLM2 as it was published: convert it first with: elysia-chat models add {folder}"
         raise PresetError(msg)
 
 

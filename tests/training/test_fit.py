@@ -61,7 +61,7 @@ def test_internlm2_as_it_was_published_has_to_be_converted(data: Path, tmp_path:
 
 
 def test_a_model_that_is_not_here_is_looked_for_nowhere_else(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(PresetError, match=r"no model to train called 'internlm2-chat-7b'.*converted first"):
+    with pytest.raises(PresetError, match=r"no model to train called 'internlm2-chat-7b'.*models add NAME"):
         run(data, tmp_path / "out", QLORA, "train.device=cpu")
 
 
