@@ -1,4 +1,4 @@
-"""From a prompt to its first token, and on: the embedded model, step by step.
+"""From a prompt to its first token, and on: the embedded model in transformers, step by step.
 
     python benchmarks/first_token.py --threads 2 --json first_token.json
 
@@ -153,7 +153,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(options.threads)
-    settings = ModelSettings(dtype=options.dtype, device=options.device, threads=options.threads)
+    settings = ModelSettings(engine="transformers", dtype=options.dtype, device=options.device, threads=options.threads)
     loading, model = timed(lambda: build_chat_model(settings, GenerationSettings()))
     result = measure(model, options.rounds, options.answer_tokens)
     result["load_seconds"] = loading
