@@ -186,7 +186,8 @@ def _pieces(model_file: Path) -> list[tuple[str, float, int]]:
     from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2
 
-    model = sentencepiece_model_pb2.ModelProto()
+    messages: Any = sentencepiece_model_pb2
+    model = messages.ModelProto()
     try:
         model.ParseFromString(model_file.read_bytes())
     except (OSError, DecodeError) as error:

@@ -111,7 +111,7 @@ class _FolderSource:
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         self.label = str(self.path)
-        self.files = {file.name: file.stat().st_size for file in path.iterdir() if file.is_file()}
+        self.files: Mapping[str, int] = {file.name: file.stat().st_size for file in path.iterdir() if file.is_file()}
 
     def fetch(self, names: Sequence[str], progress: Bytes) -> None:
         """Do nothing: the files are here."""
@@ -131,9 +131,10 @@ class _FolderSource:
 class _HubSource:
     def __init__(self, hub: hubs.HubName, listing: Listing) -> None:
         self.origin: Origin = hub
-        self.label, self.revision = listing.repo, listing.revision
+        self.label = listing.repo
+        self.revision: str | None = listing.revision
         self.path = models_dir() / ".downloads" / _staging_name(hub, listing)
-        self.files = {file.name: file.size for file in listing.files}
+        self.files: Mapping[str, int] = {file.name: file.size for file in listing.files}
         self._hub: hubs.HubName = hub
         self._listing = listing
 

@@ -4,14 +4,13 @@ Hugging Face's client keeps a file that has come whole and throws a part of one 
 gigabytes, so here the part is kept beside its place, and the next run asks for the rest.
 """
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Lock
-from typing import Any
+from typing import Any, Self
 
 from elysia_chat.llm.errors import DownloadError
 from elysia_chat.llm.library.remote_files import Listing, Progress, RemoteFile
@@ -59,10 +58,10 @@ def fetch(listing: Listing, files: Sequence[RemoteFile], folder: Path, progress:
 
 
 def _fetch_one(listing: Listing, file: RemoteFile, folder: Path, meter: "_Meter") -> None:
-    from huggingface_hub import hf_hub_url
+    from huggingface_hub import hf_hub_url, utils
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
 
+    client: Any = utils
     part = folder / f"{file.name}{_PART}"
     there = part.stat().st_size if part.is_file() else 0
     if there > file.size:
@@ -75,7 +74,7 @@ def _fetch_one(listing: Listing, file: RemoteFile, folder: Path, meter: "_Meter"
             url,
             target,
             resume_size=there,
-            headers=build_hf_headers(),
+            headers=client.build_hf_headers(),
             expected_size=file.size,
             tqdm_class=meter.bar(),
         )
@@ -104,19 +103,21 @@ class _Meter:
             self._progress(self._done, self._total)
 
     def bar(self) -> Any:
-        """Return a class of progress bars that show nothing and count here."""
-        from huggingface_hub.utils import tqdm
-
+        """Return what stands for a class of progress bars, and counts here."""
         meter = self
 
-        class Bar(tqdm):  # type: ignore[misc]
-            def __init__(self, *args: Any, **kwargs: Any) -> None:
-                super().__init__(*args, **{**kwargs, "file": io.StringIO()})
+        class Bar:
+            def __init__(self, **_settings: object) -> None:
+                """Show nothing."""
 
-            def update(self, n: float | None = 1) -> bool | None:
-                meter.add(n or 0)
-                shown: bool | None = super().update(n)
-                return shown
+            def update(self, size: float) -> None:
+                meter.add(size)
+
+            def __enter__(self) -> Self:
+                return self
+
+            def __exit__(self, *_error: object) -> None:
+                """Leave the count as it is."""
 
         return Bar
 

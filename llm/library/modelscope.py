@@ -64,7 +64,7 @@ def _callback_for(progress: Progress, total: int) -> Any:
     lock = Lock()
     done = 0
 
-    class Callback(ProgressCallback):  # type: ignore[misc]
+    class Callback(ProgressCallback):
         def update(self, size: int) -> None:
             nonlocal done
             with lock:

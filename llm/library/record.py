@@ -68,7 +68,8 @@ def hash_files(folder: Path, progress: Callable[[float], None] = lambda _bytes: 
         folder: whose files.
         progress: told the bytes read so far.
     """
-    found, done = {}, 0
+    found: dict[str, dict[str, Any]] = {}
+    done = 0
     for path in sorted(path for path in folder.iterdir() if path.is_file() and path.name != FILE):
         found[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         done += found[path.name]["bytes"]
