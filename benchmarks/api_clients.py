@@ -38,7 +38,8 @@ from elysia_chat.llm.scripted import ScriptedChatModel
 from elysia_chat.ui.api.launch import launch
 from elysia_chat.ui.services import Services
 
-MARK = re.compile(r"visitor-\d+-\d+")
+# Single digits: the fake embeddings remember every word, and this is about the API's memory.
+MARK = re.compile(r"visitor(?:-\d)+-times(?:-\d)+")
 QUESTIONS = ("樱的妹妹是谁？", "罐头是谁养的猫？", "伊甸喜欢什么？", "Who is Elysia?", "Where does she live?")
 MEGABYTE = 2**20
 SAMPLE_S = 2.0
@@ -162,7 +163,7 @@ class Crowd:
         chance, said = random.Random(number), 0
         while time.perf_counter() < self.until:
             said += 1
-            mark = f"visitor-{number}-{said}"
+            mark = f"visitor-{'-'.join(str(number))}-times-{'-'.join(str(said))}"
             text = QUESTIONS[(number + said) % len(QUESTIONS)] if self.references else f"Tell me something, {mark}."
             lore = bool(self.references) or said % 2 == 0
             model = self.options.persona if lore else f"{self.options.persona}@norag"

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.01
 _SECONDS_TO_FINISH = 3
+# Longer than clients (5 s) and proxies (60 s) keep a connection: whoever closes first must not be the server, or a
+# request that is under way then is lost.
+_SECONDS_IDLE = 75
 _SECONDS_TO_END = 10.0
 
 
@@ -122,6 +125,7 @@ def _server(app: Any, listening: socket.socket) -> Iterator[None]:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_SECONDS_TO_FINISH,
+        timeout_keep_alive=_SECONDS_IDLE,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],), name="server", daemon=True)
