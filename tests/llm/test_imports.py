@@ -6,7 +6,9 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["build", "embedded", "errors", "loading", "engine"])
+@pytest.mark.parametrize(
+    "module", ["build", "embedded", "errors", "loading", "engine", "library.add", "internlm2.convert"]
+)
 def test_no_heavy_library_is_imported_with(module: str):
     heavy = ("torch", "transformers", "peft", "openai", "langchain_core", "safetensors", "gguf")
     code = f"import sys, elysia_chat.llm.{module}; sys.exit(', '.join(n for n in {heavy!r} if n in sys.modules) or 0)"
