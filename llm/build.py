@@ -214,8 +214,8 @@ def _presets() -> Iterator[KnownModel]:
             found = _embedded()
             yield KnownModel(name, "embedded", found.state, found.path, found.size_bytes, preset=True)
         elif model.kind == "gguf":
-            state = "ready" if Path(str(model.name)).expanduser().is_file() else "not here"
-            yield KnownModel(name, "gguf", state, preset=True)
+            there: State = "ready" if Path(str(model.name)).expanduser().is_file() else "not here"
+            yield KnownModel(name, "gguf", there, preset=True)
         elif model.kind == "transformers":
             folder = find_folder(str(model.name))
             if folder is not None:
