@@ -78,7 +78,7 @@ def address_of(settings: Settings, *, page: bool) -> ServerSettings:
 
 @contextmanager
 def _application(services: Services, *, page: bool) -> "Iterator[ASGIApp]":
-    from elysia_chat.ui.api.app import build_app
+    from elysia_chat.ui.api.app import belongs_to_api, build_app
     from elysia_chat.ui.api.lore import Lore
     from elysia_chat.ui.api.parts import Parts
     from elysia_chat.ui.web.ingest_runs import IngestRuns
@@ -96,20 +96,19 @@ def _application(services: Services, *, page: bool) -> "Iterator[ASGIApp]":
         parts = Parts.of(services, Lore(services, runs), warmup)
         stack.callback(parts.close)
         api = build_app(parts)
-        yield api if front is None else _SideBySide(api, front)
+        yield api if front is None else _SideBySide(api, belongs_to_api, front)
 
 
 class _SideBySide:
     """The API at its addresses, the page at all others; neither's middleware touches the other."""
 
-    def __init__(self, api: "ASGIApp", page: "ASGIApp") -> None:
+    def __init__(self, api: "ASGIApp", belongs_to_api: Callable[[str], bool], page: "ASGIApp") -> None:
         self._api = api
+        self._belongs_to_api = belongs_to_api
         self._page = page
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        from elysia_chat.ui.api.app import belongs_to_api
-
-        asked = scope["type"] == "http" and belongs_to_api(scope["path"])
+        asked = scope["type"] == "http" and self._belongs_to_api(scope["path"])
         # The page is the one of the two that has something to start.
         await (self._api if asked else self._page)(scope, receive, send)
 
