@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from elysia_chat.llm.checkpoint_files import read_config
 from elysia_chat.llm.internlm2.config import MODEL_TYPE
-from elysia_chat.llm.internlm2.convert import is_internlm2, read_config
+from elysia_chat.llm.internlm2.convert import is_internlm2
 from elysia_chat.llm.internlm2.tokenizer import convert_tokenizer
 from elysia_chat.llm.loading import find_folder
 from elysia_chat.training.xtuner.errors import XtunerError

@@ -3,6 +3,8 @@
 Everything heavy is imported inside; nothing of XTuner is imported at all.
 """
 
+import math
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -86,7 +88,7 @@ def write_config(name: str, changes: Sequence[str], out: Path, *, overwrite: boo
     from elysia_chat.training import records
     from elysia_chat.training.errors import PresetError
     from elysia_chat.training.xtuner.base_folder import find_base, prepare_base
-    from elysia_chat.training.xtuner.config import Place, config_text
+    from elysia_chat.training.xtuner.config import Place, config_text, values
     from elysia_chat.training.xtuner.data import write_data
 
     preset, recipe = load_recipe(name, changes)
@@ -109,6 +111,7 @@ def write_config(name: str, changes: Sequence[str], out: Path, *, overwrite: boo
     internlm2 = _is_internlm2(base)
     rows = data.tokens // preset.data.max_tokens if preset.data.packing else data.records
     place = Place(BASE, DATA, data.format, internlm2, rows, out.name)
+    written = values(preset, recipe, place)
     (out / CONFIG).write_text(config_text(preset, recipe, place, f"{name}: {base.name}"), encoding="utf-8")
     records.write_settings(out, preset, records.digest(source))
     record = RunRecord(
@@ -121,7 +124,9 @@ def write_config(name: str, changes: Sequence[str], out: Path, *, overwrite: boo
         format=data.format,
         records=data.records,
         left_out=data.left_out,
-        rows=rows,
+        iterations=0 if written["max_iterations"] else rows // written["batch_size"] * written["epochs"],
+        warmup=written["warmup"],
+        epochs=written["epochs"],
         deepspeed=preset.train.deepspeed,
     )
     write_record(out, record)
@@ -179,8 +184,9 @@ def train(
         words += ["--resume", str(checkpoint.relative_to(folder))]
     if launcher:
         words += ["--launcher", launcher]
-    if options:
-        words += ["--cfg-options", *options]
+    given = [*_longer_warmup(record, launcher), *options]
+    if given:
+        words += ["--cfg-options", *given]
     run_tool(environment, words, folder, _log(folder, "train"), progress=progress)
     made = newest_checkpoint(folder)
     if made is None:
@@ -294,6 +300,21 @@ def _is_internlm2(base: Path) -> bool:
     from elysia_chat.llm.internlm2.convert import is_internlm2
 
     return is_internlm2(base)
+
+
+def _longer_warmup(record: RunRecord, launcher: str) -> list[str]:
+    """Return the options with which several processes, that make fewer iterations each, still have a warm-up."""
+    from elysia_chat.training.xtuner.config import warmup
+
+    names = {"": ("NNODES", "NPROC_PER_NODE"), "slurm": ("SLURM_NTASKS",), "mpi": ("OMPI_COMM_WORLD_SIZE",)}[launcher]
+    processes = math.prod(int(os.environ.get(name) or 1) for name in names)
+    if processes == 1 or not record.iterations:
+        return []
+    share = warmup(record.warmup, record.iterations // processes)
+    if share == record.warmup:
+        return []
+    end = share * record.epochs
+    return [f"param_scheduler.0.end={end}", f"param_scheduler.1.begin={end}"]
 
 
 def _deepspeed(given: str) -> str:

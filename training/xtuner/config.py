@@ -22,6 +22,7 @@ INTERNLM2_LAYERS = {
     "down_proj": "w2",
 }
 _LINE = 100
+_LEAST_WARMUP, _LEAST_ITERATIONS = 2, 4
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,15 @@ def values(preset: Preset, recipe: Recipe, place: Place) -> dict[str, Any]:
     saved = recipe.save_iterations or train.save_steps * train.accumulation
     asked = recipe.evaluation_iterations or preset.evaluate.every * train.accumulation or saved
     pretraining = place.format == "pretrain"
-    warmup, why = _warmup(preset, place.rows // batch)
+    share, why = _warmup(preset, place.rows // batch)
     iterations = train.max_steps * train.accumulation
     return {
         "base": place.base, "data": place.data, "folder": place.folder,
         "map_fn": MAP_FUNCTIONS.get(place.format, ""), "template": "" if pretraining else recipe.template,
         "max_length": preset.data.max_tokens, "packing": preset.data.packing, "shuffle": not pretraining,
         "batch_size": batch, "accumulation": train.accumulation, "epochs": int(train.epochs),
-        "max_iterations": iterations, "warmup": warmup, "warmup_why": why,
-        "warmup_iterations": max(1, round(iterations * train.warmup_share)),
+        "max_iterations": iterations, "warmup": share, "warmup_why": why,
+        "warmup_iterations": max(_LEAST_WARMUP, round(iterations * train.warmup_share)),
         "optimizer": "PagedAdamW8bit" if train.optimizer == "paged_adamw_8bit" else "AdamW",
         "learning_rate": train.learning_rate, "end_rate": train.learning_rate * train.end_share,
         "beta2": train.beta2, "weight_decay": train.weight_decay, "max_norm": train.max_grad_norm,
@@ -88,7 +89,8 @@ def values(preset: Preset, recipe: Recipe, place: Place) -> dict[str, Any]:
         "log_iterations": train.log_steps, "seed": train.seed, "checkpointing": train.gradient_checkpointing,
         # EvaluateChatHook fills the prompt in with str.format.
         "system": recipe.system.replace("{", "{{").replace("}", "}}"), "system_template": recipe.system_template,
-        "questions": list(recipe.questions), "bits": preset.model.bits, "dtype": preset.model.dtype,
+        "questions": list(recipe.questions), "answer_tokens": preset.evaluate.max_new_tokens,
+        "bits": preset.model.bits, "dtype": preset.model.dtype,
         "wrapper": "OptimWrapper" if preset.model.dtype == "float32" else "AmpOptimWrapper",
         "attention": "" if preset.model.attention == "sdpa" else preset.model.attention,
         "r": preset.lora.r, "alpha": preset.lora.alpha, "dropout": preset.lora.dropout,
@@ -119,24 +121,39 @@ def _targets(preset: Preset, internlm2: bool) -> list[str]:
     return list(dict.fromkeys(INTERNLM2_LAYERS[name] for name in preset.lora.targets))
 
 
+def warmup(share: float, total: int) -> float:
+    """Return the share of warm-up, so large that it takes two iterations.
+
+    XTuner fails on a warm-up of none, and with one of a single iteration the learning rate stays where it begins, at a
+    hundred-thousandth, without a word.
+
+    Args:
+        share: as wanted.
+        total: iterations of the training.
+
+    Raises:
+        PresetError: there are too few iterations for a schedule.
+    """
+    if total < _LEAST_ITERATIONS:
+        msg = (
+            f"There is so little data that XTuner would make {total} iterations, and {_LEAST_ITERATIONS} are the least:"
+            " raise train.epochs, or lower data.max_tokens and train.batch_tokens, or take fewer processes."
+        )
+        raise PresetError(msg)
+    return max(share, math.ceil(1000 * _LEAST_WARMUP / total) / 1000)
+
+
 def _warmup(preset: Preset, iterations: int) -> tuple[float, str]:
-    """Return the share of warm-up, so large that it is at least one iteration: XTuner fails on none.
+    """Return the share of warm-up, and why it is not the preset's.
 
     Args:
         preset: its settings.
         iterations: of one pass; 0: not known.
     """
-    share = preset.train.warmup_share
+    wanted = preset.train.warmup_share
     if preset.train.max_steps or not iterations:
-        return share, ""
+        return wanted, ""
     total = iterations * int(preset.train.epochs)
-    if total < 2:
-        msg = (
-            "There is so little data that XTuner would make a single iteration: raise train.epochs, or lower "
-            "data.max_tokens and train.batch_tokens."
-        )
-        raise PresetError(msg)
-    least = math.ceil(1000 / total) / 1000
-    if share >= least:
-        return share, ""
-    return least, f"one iteration of {total}; the preset says {share}"
+    share = warmup(wanted, total)
+    why = f"{_LEAST_WARMUP} iterations of {total} at least; the preset says {wanted}" if share > wanted else ""
+    return share, why

@@ -5,14 +5,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from elysia_chat.configs.files import fresh_folder
+from elysia_chat.configs.files import fresh_folder, writing_errors
 from elysia_chat.llm.adapter_files import read_config as adapter_settings
 from elysia_chat.llm.adapter_files import read_weights, write_adapter
+from elysia_chat.llm.checkpoint_files import read_config
 from elysia_chat.llm.internlm2.adapter import convert_adapter
 from elysia_chat.llm.internlm2.config import heads_of
-from elysia_chat.llm.internlm2.convert import convert_model, read_config
+from elysia_chat.llm.internlm2.convert import convert_model
 from elysia_chat.llm.loading import check_folder
-from elysia_chat.training.handover_errors import writing_errors
 from elysia_chat.training.records import SETTINGS
 from elysia_chat.training.xtuner.errors import XtunerError
 from elysia_chat.training.xtuner.run_folder import ADAPTER, BASE, XTUNER_ADAPTER, RunRecord

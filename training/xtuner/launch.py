@@ -1,12 +1,14 @@
 """Starts one of XTuner's tools with the Python of XTuner's environment; run as a program, never imported by the chat.
 
-`python -P launch.py train config.py …`, `convert pth_to_hf …`: the words of the command `xtuner`, which itself ends
-with 0 whatever its tool did. Before the tool starts, what does not work on this machine is set right, and only that:
+`PYTHONSAFEPATH=1 python launch.py train config.py …`, or `convert pth_to_hf …`: the words of the command `xtuner`,
+which itself ends with 0 whatever its tool did. Before the tool starts, what does not work on this machine is set right,
+and only that:
 
 | where | what | instead |
 | --- | --- | --- |
 | no CUDA | torchvision's wheel describes operators that it cannot load | the descriptions are left out |
 | no CUDA | AmpOptimWrapper asks for a GPU; half precision is slow or missing | OptimWrapper, float32, gloo |
+| no CUDA | each process of a group takes a GPU | none is taken |
 | no CUDA | transformers 4.48 refuses bitsandbytes on a CPU | the check is left out |
 | AVX512-BF16 | bitsandbytes repacks 4-bit weights in an evaluation, gradients after it are wrong | no repacking |
 | everywhere | InternLM2 as it was published names code to be downloaded | XTuner's own class for it |
@@ -84,6 +86,7 @@ def _without_gpu() -> None:
     import transformers.integrations.bitsandbytes as integration
 
     torch.cpu.is_bf16_supported = lambda: False  # type: ignore[attr-defined]
+    torch.cuda.set_device = lambda device: None
     integration._validate_bnb_cuda_backend_availability = lambda raise_exception: True
     integration._validate_bnb_multi_backend_availability = lambda raise_exception: True
 

@@ -40,7 +40,9 @@ class RunRecord:
         format: of the data.
         records: of the data.
         left_out: examples that were too long.
-        rows: sequences in one pass, at least.
+        iterations: of the whole training in one process, at least; 0 where the config gives their number.
+        warmup: the config's share of them.
+        epochs: passes over the data.
         deepspeed: what the preset says of it.
     """
 
@@ -53,7 +55,9 @@ class RunRecord:
     format: str
     records: int
     left_out: int
-    rows: int
+    iterations: int
+    warmup: float
+    epochs: int
     deepspeed: str = ""
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,12 +17,14 @@ Progress = Callable[[int, int, float | None], None]
 
 _STEP = re.compile(r"Iter\(train\) \[\s*(\d+)/(\d+)\].*?loss: ([\d.naife+-]+)")
 _PROBLEM = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*")
+_PREFIX = re.compile(r"^\[rank\d+\]: ?")
 _ADVICE: Mapping[str, str] = {
     "end should be larger than begin": "there is too little data for a warm-up: raise train.warmup_share",
     "out of memory": "lower train.batch_tokens or data.max_tokens, or use more GPUs with --deepspeed zero3",
     "No space left on device": "the disk is full",
 }
 _LAST_LINES = 400
+_PATIENCE_S = 20
 _HIDDEN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
 
@@ -45,7 +46,7 @@ def command(environment: Environment, words: Sequence[str], variables: Mapping[s
     python, program = str(environment.python), str(launcher())
     nodes, each = (int(given.get(name) or 1) for name in ("NNODES", "NPROC_PER_NODE"))
     if words[0] != "train" or "--launcher" in words or (nodes == 1 and each == 1):
-        return [python, "-P", program, *words]
+        return [python, program, *words]
     place = (
         ["--standalone"]
         if nodes == 1 and "PORT" not in given
@@ -57,7 +58,7 @@ def command(environment: Environment, words: Sequence[str], variables: Mapping[s
         ]
     )
     group = ["-m", "torch.distributed.run", *place, f"--nproc-per-node={each}"]
-    return [python, "-P", *group, program, *words, "--launcher", "pytorch"]
+    return [python, *group, program, *words, "--launcher", "pytorch"]
 
 
 def run_tool(
@@ -116,14 +117,22 @@ def _started(environment: Environment, words: Sequence[str], folder: Path) -> It
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,
     )
     with process:
         try:
             yield process
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
+            _end(process)
             raise
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """End a tool; a group's first process ends the others when it is asked to, not when it is killed."""
+    process.terminate()
+    try:
+        process.wait(timeout=_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _variables(folder: Path) -> dict[str, str]:
@@ -133,6 +142,8 @@ def _variables(folder: Path) -> dict[str, str]:
         **kept,
         "PYTHONUNBUFFERED": "1",
         "PYTHONNOUSERSITE": "1",
+        # Else what a program imports is first looked for beside it; -P would not reach the processes of a group.
+        "PYTHONSAFEPATH": "1",
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_CACHE": str((folder / ".cache").resolve()),
     }
@@ -143,7 +154,8 @@ def _cause(lines: Sequence[str], status: int) -> str:
     for sign, advice in _ADVICE.items():
         if any(sign in line for line in lines):
             return f"{sign}; {advice}"
-    errors = [line.strip() for line in lines if _PROBLEM.match(line.strip())]
+    plain = (_PREFIX.sub("", line).strip() for line in lines)
+    errors = [line for line in plain if _PROBLEM.match(line) and "ChildFailedError" not in line]
     if errors:
         return errors[-1][:300]
     return f"it ended with {status}, after '{lines[-1][:200]}'" if lines else f"it ended with {status}"
