@@ -1,0 +1,75 @@
+"""The kernels for one token, against transformers' own forward.
+
+Without a GPU Triton's interpreter runs them: TRITON_INTERPRET=1 pytest tests/llm/gpu/test_kernels.py
+"""
+
+import os
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from elysia_chat.llm.gpu.key_values import KeyValues
+from elysia_chat.llm.gpu.llama_step import LlamaStep, fits
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+# NumPy, in which the interpreter computes, has no bfloat16.
+DTYPES = (torch.float16, torch.bfloat16) if DEVICE == "cuda" else (torch.float16,)
+pytest.importorskip("triton", reason="comes with torch's CUDA builds alone")
+if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("needs a GPU, or TRITON_INTERPRET=1 from the start", allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def no_choice_of_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    from elysia_chat.llm.gpu import matvec_kernels
+
+    if DEVICE == "cpu":  # there is nothing to measure
+        for kernel in (matvec_kernels.project, matvec_kernels.gated):
+            monkeypatch.setattr(kernel, "configs", kernel.configs[2:3])
+
+
+def llama(bias: bool, rope: str) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    parameters = {"rope_type": rope, "rope_theta": 10000.0} | ({"factor": 2.0} if rope == "dynamic" else {})
+    config = LlamaConfig(
+        vocab_size=300, hidden_size=96, intermediate_size=160, num_hidden_layers=2, num_attention_heads=6,
+        num_key_value_heads=2, head_dim=16, attention_bias=bias, max_position_embeddings=256, initializer_range=0.2,
+        rope_parameters=parameters,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model.to(DEVICE)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("bias", "rope"), [(False, "default"), (True, "dynamic")])
+def test_logits_are_those_of_the_usual_forward(bias: bool, rope: str, dtype: torch.dtype):
+    model = llama(bias, rope).to(dtype)
+    assert fits(model)
+    tokens = torch.randint(0, 300, (1, 80), device=DEVICE)
+    with torch.inference_mode():
+        expected = model(input_ids=tokens).logits[0].float()
+        memory = KeyValues(model, 256, 64)
+        step = LlamaStep(model, memory)
+        for begin, end in ((76, 80), (0, 2)):
+            memory.cut(0)
+            if begin:
+                model(input_ids=tokens[:, :begin], past_key_values=memory.cache(256))
+            for place in range(begin, end):
+                step.tokens.copy_(tokens[:, place : place + 1])
+                step()
+                difference = (step.logits[0] - expected[place]).norm() / expected[place].norm()
+                assert float(difference) < 0.02
+            assert int(memory.lengths[-1]) == end
+
+
+def test_other_models_are_left_to_their_own_forward():
+    assert not fits(llama(False, "default"))  # float32
+    model = llama(False, "default").half()
+    assert fits(model)
+    model.model.layers[1].mlp.down_proj = torch.nn.Sequential(torch.nn.Linear(160, 96))
+    assert not fits(model)
