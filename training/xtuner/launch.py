@@ -16,6 +16,7 @@ and only that:
 | one process | DeepSpeed looks for MPI | a group of one process |
 """
 
+import importlib
 import os
 import runpy
 import socket
@@ -64,9 +65,8 @@ def prepare(cpu: bool) -> None:
     _forget_compiled_operators()
     if cpu:
         _without_gpu()
-    import bitsandbytes
-
-    bitsandbytes.nn.modules.has_avx512bf16 = lambda: False
+    layers: Any = importlib.import_module("bitsandbytes.nn.modules")
+    layers.has_avx512bf16 = lambda: False
     _know_internlm2()
     _allow_logs()
 
@@ -85,12 +85,14 @@ def _without_gpu() -> None:
     import torch
     import transformers.integrations.bitsandbytes as integration
 
-    torch.cpu.is_bf16_supported = lambda: False  # type: ignore[attr-defined]
-    torch.cuda.set_device = lambda device: None
+    cpu: Any = torch.cpu
+    cpu.is_bf16_supported = lambda: False
+    cuda: Any = torch.cuda
+    cuda.set_device = lambda _device: None
     integration._validate_bnb_cuda_backend_availability = lambda raise_exception: True
     integration._validate_bnb_multi_backend_availability = lambda raise_exception: True
 
-    class PlainOptimWrapper(mmengine.optim.OptimWrapper):  # type: ignore[misc]
+    class PlainOptimWrapper(mmengine.optim.OptimWrapper):
         """OptimWrapper that takes the settings of the one for mixed precision."""
 
         def __init__(self, loss_scale: object = None, dtype: object = None, **settings: Any) -> None:
@@ -131,8 +133,8 @@ def _allow_logs() -> None:
             raise RuntimeError(msg)
         return getattr(HistoryBuffer, name)
 
-    kinds = [np.ndarray, np.dtype, *(type(np.dtype(name)) for name in ("f8", "f4", "i8", "i4"))]
-    builders = [np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]]
+    kinds: list[Any] = [np.ndarray, np.dtype, *(type(np.dtype(name)) for name in ("f8", "f4", "i8", "i4"))]
+    builders: list[Any] = [np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]]
     torch.serialization.add_safe_globals([HistoryBuffer, *kinds, *builders, (attribute, "builtins.getattr")])
 
 

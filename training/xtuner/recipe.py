@@ -111,13 +111,13 @@ def _recipe(part: Mapping[str, Any]) -> Recipe:
             msg = f"Unknown setting xtuner.{key}; known: {', '.join(sorted(known))}."
             raise PresetError(msg)
         wanted = type(known[key].default)
-        given = list if wanted is tuple else wanted
-        if not isinstance(value, given) or (wanted is int and isinstance(value, bool)):
+        if not isinstance(value, list if wanted is tuple else wanted) or (wanted is int and isinstance(value, bool)):
             msg = f"'xtuner.{key}' must be {'a list' if wanted is tuple else wanted.__name__}, not {value!r}."
             raise PresetError(msg)
-    recipe = Recipe(
-        **{key: tuple(map(str, value)) if isinstance(value, list) else value for key, value in part.items()}
-    )
+    given: dict[str, Any] = {
+        key: tuple(map(str, value)) if isinstance(value, list) else value for key, value in part.items()
+    }
+    recipe = Recipe(**given)
     if recipe.format not in get_args(Format) or recipe.system_template not in ("", *SYSTEMS):
         msg = (
             f"xtuner.format is one of {', '.join(get_args(Format))}, and xtuner.system_template one of "
