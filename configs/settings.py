@@ -84,7 +84,9 @@ class ModelSettings(_Strict):
         "auto", description="what computes a model in this process; 'auto': llama.cpp for the embedded model without a "
         "GPU and for files, else transformers"
     )  # fmt: skip
-    parallel: int = Field(2, ge=1, le=64, description="answers that llama.cpp writes at once")
+    parallel: int | None = Field(None, ge=1, le=256, description="answers written at once, by llama.cpp or on a GPU; "
+                                 "unset: 2 by llama.cpp, 1 on a GPU, where it is then quickest")  # fmt: skip
+    queue: int = Field(256, ge=0, description="requests that may wait for a model in this process; more are refused")
     adapter: str | None = Field(
         None, description="PEFT adapter folder, or the name of one that was added; the embedded model brings its own"
     )

@@ -1,5 +1,6 @@
 """Settings to a chat model, and the list of models that can be had here."""
 
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models.chat_models import BaseChatModel
 
 NO_ADAPTER = "none"
+_LLAMA_CPP_PARALLEL = 2
 
 State = Literal["ready", "will be converted", "missing package", "damaged", "from the hub", "not here", "remote"]
 
@@ -122,7 +124,9 @@ def _build_local(model: ModelSettings, sampling: dict[str, Any], progress: embed
         device=model.device,
         quantization=model.quantization,
         context_tokens=model.context_tokens,
+        parallel=model.parallel or 1,
         threads=model.threads,
+        queue=model.queue,
         **sampling,
     )
 
@@ -144,7 +148,16 @@ def uses_llama_cpp(model: ModelSettings) -> bool:
         return model.engine != "transformers"
     # Another device or another format was asked for by name: transformers is what can give it.
     as_it_comes = model.dtype == "auto" and model.quantization == "none"
-    return model.kind == "embedded" and as_it_comes and choose_device(model.device).type == "cpu"
+    on_cpu = choose_device(model.device).type == "cpu"
+    return model.kind == "embedded" and as_it_comes and on_cpu and _wheel_suits_processor()
+
+
+def _wheel_suits_processor() -> bool:
+    """Tell whether llama.cpp's wheel can compute here: on x86 it ends the process where there is no AVX2."""
+    import torch
+
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return not x86 or torch.backends.cpu.get_cpu_capability() != "DEFAULT"
 
 
 def _from_gguf(
@@ -156,8 +169,9 @@ def _from_gguf(
         file,
         tokenizer or gguf_tokenizer_folder(file),
         context_tokens=model.context_tokens,
-        parallel=model.parallel,
+        parallel=model.parallel or _LLAMA_CPP_PARALLEL,
         threads=model.threads,
+        queue=model.queue,
         model_name=Path(name).stem if tokenizer is None else name,
         **sampling,
     )

@@ -11,6 +11,7 @@ ElysiaChatError
 ├── DownloadError           a hub does not have it, refuses it, or cannot be reached
 ├── GgufError               a model cannot be written as GGUF, or a GGUF file cannot be read
 ├── PromptTooLongError      prompt and answer do not fit into the context
+├── ModelBusyError          as many wait for their turn as may
 ├── GenerationCancelledError  the caller took the request back while it waited
 └── RemoteModelError
     ├── RemoteUnavailableError   nothing answers at the address
@@ -62,6 +63,10 @@ class GgufError(ModelError):
 
 class PromptTooLongError(ModelError):
     """The prompt leaves no room for an answer in the context."""
+
+
+class ModelBusyError(ModelError):
+    """As many requests wait for the model as may; the next one is refused."""
 
 
 class GenerationCancelledError(ModelError):

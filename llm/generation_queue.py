@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
-from elysia_chat.llm.errors import GenerationCancelledError
+from elysia_chat.llm.errors import GenerationCancelledError, ModelBusyError
 
 Item = TypeVar("Item")
 Stopped = Callable[[], bool]
@@ -41,10 +41,16 @@ class GenerationQueue(Generic[Item]):
         name: of the threads.
         prepare: called once in each of them before its first work.
         threads: pieces of work at once.
+        longest: line of those that wait; None: without limit.
     """
 
-    def __init__(self, name: str, prepare: Callable[[], None] | None = None, threads: int = 1) -> None:
+    def __init__(
+        self, name: str, prepare: Callable[[], None] | None = None, threads: int = 1, longest: int | None = None
+    ) -> None:
         self._closed = threading.Event()
+        self._threads, self._longest = threads, longest
+        self._taken = 0
+        self._lock = threading.Lock()
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=prepare or _nothing)
 
     def stream(self, work: Work[Item], cancelled: threading.Event | None = None) -> Generator[Item, None, None]:
@@ -56,6 +62,7 @@ class GenerationQueue(Generic[Item]):
 
         Raises:
             GenerationCancelledError: `cancelled` was set.
+            ModelBusyError: the line is as long as it may be.
         """
         items: queue.SimpleQueue[Item | _End] = queue.SimpleQueue()
         left = threading.Event()
@@ -93,6 +100,11 @@ class GenerationQueue(Generic[Item]):
             if not future.cancel():
                 await asyncio.gather(asyncio.wrap_future(future), return_exceptions=True)
 
+    @property
+    def waiting(self) -> int:
+        """How many pieces of work wait for a thread."""
+        return max(0, self._taken - self._threads)
+
     def close(self) -> None:
         """End the threads and what they compute; work that still waits is dropped."""
         self._closed.set()
@@ -105,9 +117,26 @@ class GenerationQueue(Generic[Item]):
                 if stopped():
                     break
 
-        future = self._executor.submit(run)
+        self._join_line()
+        try:
+            future = self._executor.submit(run)
+        except RuntimeError:
+            self._leave_line()
+            raise
+        future.add_done_callback(lambda _future: self._leave_line())
         future.add_done_callback(lambda _future: put(_END))
         return future
+
+    def _join_line(self) -> None:
+        with self._lock:
+            if self._longest is not None and self._taken >= self._threads + self._longest:
+                msg = f"The model is busy: {self.waiting} are waiting. Try again in a moment."
+                raise ModelBusyError(msg)
+            self._taken += 1
+
+    def _leave_line(self) -> None:
+        with self._lock:
+            self._taken -= 1
 
 
 def _nothing() -> None:

@@ -29,6 +29,7 @@ class LocalChatModel(BaseChatModel):
     Attributes:
         engine: writes the answers.
         model_name: shown in `response_metadata`.
+        queue: how many requests may wait while others are answered; the next is refused with a ModelBusyError.
         max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop: see `sampling.Sampling`.
     """
 
@@ -36,6 +37,7 @@ class LocalChatModel(BaseChatModel):
 
     engine: AnswerEngine = Field(exclude=True, repr=False)
     model_name: str
+    queue: int = Field(256, ge=0)
     max_new_tokens: int = Field(256, ge=1, alias="max_tokens")
     temperature: float = Field(0.0, ge=0.0)
     top_p: float = Field(0.95, gt=0.0, le=1.0)
@@ -50,7 +52,7 @@ class LocalChatModel(BaseChatModel):
         """Prepare prompt and queue."""
         super().model_post_init(context)
         self._prompt = ChatPrompt(self.engine.tokenizer)
-        self._queue = GenerationQueue("generation", self._thread_setup(), self.engine.parallel)
+        self._queue = GenerationQueue("generation", self._thread_setup(), self.engine.parallel, self.queue)
 
     @property
     def context_tokens(self) -> int | None:

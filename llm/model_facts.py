@@ -22,6 +22,12 @@ def keeps_all_positions(config: Any) -> bool:
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in DynamicCache(config=config).layers)
 
 
+def is_attention_on_one_device(model: Any) -> bool:
+    """Tell whether a model's past is keys and values alone, and all in one place."""
+    devices = set(getattr(model, "hf_device_map", {}).values())
+    return len(devices) < 2 and keeps_all_positions(model.config.get_text_config())
+
+
 def tokens_with_fixed_positions(config: Any) -> int | None:
     """Return up to which length keys depend on the tokens before them alone; None: always.
 

@@ -8,13 +8,14 @@ from typing import Any, Self
 from pydantic import Field
 
 from elysia_chat.llm.capacity import Quantization
-from elysia_chat.llm.engine import PREFIX_TOKENS, Engine
+from elysia_chat.llm.engine import PREFIX_TOKENS
+from elysia_chat.llm.engines import choose_engine
 from elysia_chat.llm.loading import load_model
 from elysia_chat.llm.local_chat import LocalChatModel
 
 
 class TransformersChatModel(LocalChatModel):
-    """Answers with a model of transformers, one answer at a time; made with `from_folder`.
+    """Answers with a model of transformers; made with `from_folder`.
 
     Attributes:
         threads: of torch, in the thread that computes; unset: torch's own choice.
@@ -33,6 +34,7 @@ class TransformersChatModel(LocalChatModel):
         quantization: Quantization = "none",
         context_tokens: int | None = None,
         prefix_tokens: int = PREFIX_TOKENS,
+        parallel: int = 1,
         **fields: Any,
     ) -> Self:
         """Load a model.
@@ -44,7 +46,8 @@ class TransformersChatModel(LocalChatModel):
             device: 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'.
             quantization: 'none', '8bit' or '4bit'.
             context_tokens: longest prompt plus answer; unset: the model's limit.
-            prefix_tokens: tokens of prompt beginnings whose keys and values are kept; 0 keeps none.
+            prefix_tokens: tokens of prompt beginnings whose keys and values are kept on a CPU; 0 keeps none.
+            parallel: answers written at once on a GPU; on a CPU it is one at a time.
             fields: of this class.
 
         Raises:
@@ -52,7 +55,7 @@ class TransformersChatModel(LocalChatModel):
             AdapterError: the adapter cannot be read or belongs to another model.
         """
         model, tokenizer = load_model(str(name), adapter, dtype, device, quantization)
-        engine = Engine(model, tokenizer, context_tokens, prefix_tokens)
+        engine = choose_engine(model, tokenizer, context_tokens, prefix_tokens, parallel)
         return cls(engine=engine, **{"model_name": Path(name).name, **fields})
 
     @property

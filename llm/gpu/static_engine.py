@@ -17,8 +17,9 @@ from elysia_chat.llm.answer_text import AnswerText
 from elysia_chat.llm.engine import Engine
 from elysia_chat.llm.generation_queue import Stopped, never
 from elysia_chat.llm.gpu.key_values import SMALLEST_BOUND, KeyValues, ParkedTexts, bytes_of_a_token, common_beginning
+from elysia_chat.llm.gpu.norms import fuse_norms
 from elysia_chat.llm.gpu.steps import Steps, steady_positions
-from elysia_chat.llm.model_facts import context_limit, end_tokens, keeps_all_positions, tokens_with_fixed_positions
+from elysia_chat.llm.model_facts import context_limit, end_tokens, tokens_with_fixed_positions
 from elysia_chat.llm.sampling import Sampler, Sampling, checked
 
 log = logging.getLogger(__name__)
@@ -33,12 +34,6 @@ _SHARE, _PARKED_SHARE = 0.5, 0.2
 _LONGEST_WITHOUT_LIMIT = 32768
 
 
-def can_be_static(model: Any) -> bool:
-    """Tell whether a model's past can be kept in tensors that never move: attention alone, on one device."""
-    spread = len(set(getattr(model, "hf_device_map", {}).values())) > 1
-    return not spread and keeps_all_positions(model.config.get_text_config())
-
-
 class StaticEngine:
     """Writes answers with one model. Not thread-safe.
 
@@ -46,7 +41,7 @@ class StaticEngine:
     an `Engine`.
 
     Args:
-        model: for which `can_be_static` is true, in evaluation mode.
+        model: of transformers, in evaluation mode; `model_facts.is_attention_on_one_device` is true for it.
         tokenizer: its tokenizer.
         context_tokens: longest prompt plus answer; the model's own limit holds as well.
         parked_tokens: of conversations that wait for their next turn.
@@ -79,6 +74,8 @@ class StaticEngine:
         self._end_tokens = end_tokens(model, tokenizer)
         limits = [self.context_tokens or _LONGEST_WITHOUT_LIMIT, tokens_with_fixed_positions(config)]
         capacity, parked = _sizes(model, min(limit for limit in limits if limit is not None), parked_tokens)
+        if on_gpu:
+            fuse_norms(model)
         with self._ready():
             self._memory = KeyValues(model, capacity, smallest_bound)
             self._steps = Steps(model, self._memory)

@@ -4,10 +4,11 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from elysia_chat.llm.errors import GenerationCancelledError
+from elysia_chat.llm.errors import GenerationCancelledError, ModelBusyError
 from elysia_chat.llm.generation_queue import GenerationQueue, Stopped
 
 
@@ -221,4 +222,63 @@ def test_several_threads_compute_at_once():
     assert [next(stream) for stream in streams] == [0, 0]
     for stream in streams:
         stream.close()
+    line.close()
+
+
+def test_a_line_that_is_full_says_how_many_wait_and_takes_the_next_one_when_there_is_room():
+    line: GenerationQueue[int] = GenerationQueue("line", threads=2, longest=3)
+    works = [Counter(1) for _ in range(5)]
+    with ThreadPoolExecutor(5) as callers:
+        answers = [callers.submit(lambda work=work: list(line.stream(work))) for work in works]  # type: ignore[misc]
+        while line.waiting < 3:
+            time.sleep(0.01)
+        with pytest.raises(ModelBusyError, match=r"busy: 3 are waiting"):
+            next(line.stream(free(1)))
+        assert line.waiting == 3
+        for work in works:
+            work.go.release()
+        assert [answer.result() for answer in answers] == [[0]] * 5
+    assert list(line.stream(free(2))) == [0, 1]
+    assert line.waiting == 0
+    line.close()
+
+
+def test_those_who_leave_the_line_make_room_in_it():
+    line: GenerationQueue[int] = GenerationQueue("line", longest=1)
+    first, cancelled = Counter(1), threading.Event()
+    with ThreadPoolExecutor(2) as callers:
+        held = callers.submit(lambda: list(line.stream(first)))
+        first.began.wait()
+        left = callers.submit(lambda: list(line.stream(free(1), cancelled)))
+        while line.waiting < 1:
+            time.sleep(0.01)
+        cancelled.set()
+        with pytest.raises(GenerationCancelledError):
+            left.result()
+        assert line.waiting == 0
+        taken = callers.submit(lambda: list(line.stream(free(1))))
+        while line.waiting < 1:
+            time.sleep(0.01)
+        with pytest.raises(ModelBusyError):
+            next(line.stream(free(1)))
+        first.go.release()
+        assert (held.result(), taken.result()) == ([0], [0])
+    line.close()
+
+
+def test_an_asynchronous_caller_is_refused_as_well():
+    line: GenerationQueue[int] = GenerationQueue("line", longest=0)
+    first = Counter(1)
+    with ThreadPoolExecutor(1) as callers:
+        held = callers.submit(lambda: list(line.stream(first)))
+        first.began.wait()
+
+        async def main() -> None:
+            async for _ in line.astream(free(1)):
+                pass
+
+        with pytest.raises(ModelBusyError):
+            asyncio.run(main())
+        first.go.release()
+        assert held.result() == [0]
     line.close()

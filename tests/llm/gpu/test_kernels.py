@@ -73,3 +73,30 @@ def test_other_models_are_left_to_their_own_forward():
     assert fits(model)
     model.model.layers[1].mlp.down_proj = torch.nn.Sequential(torch.nn.Linear(160, 96))
     assert not fits(model)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_attention_in_place_is_that_of_each_sequence_alone(dtype: torch.dtype):
+    """Three sequences whose keys lie scattered: one goes on by a token, one by three, one has just come; then padding."""
+    from elysia_chat.llm.gpu.paged_attention import attend_in_place
+
+    torch.manual_seed(0)
+    heads, kv_heads, size, rows = 6, 2, 16, 400
+    lengths, new = (150, 70, 5), (1, 3, 5)
+    keys, values = torch.randn((2, rows, kv_heads, size), device=DEVICE).to(dtype)
+    query = torch.randn((sum(new) + 2, heads, size), device=DEVICE).to(dtype)
+    read_index = torch.randperm(rows, device=DEVICE)[: sum(lengths)]
+    ends = [torch.tensor([0, *counts]).cumsum(0).to(DEVICE, torch.int32) for counts in (new, lengths)]
+    padded = torch.cat([read_index, torch.zeros(50, dtype=torch.long, device=DEVICE)])
+    out = attend_in_place(query, keys, values, padded, *ends, size**-0.5)
+    first = 0
+    for length, count, index in zip(lengths, new, read_index.split(lengths), strict=True):
+        for number in range(count):
+            past = index[: length - count + number + 1]
+            shared = heads // kv_heads
+            key, value = (part[past].float().repeat_interleave(shared, dim=1) for part in (keys, values))
+            weights = (torch.einsum("hd,khd->hk", query[first + number].float(), key) * size**-0.5).softmax(dim=-1)
+            expected = torch.einsum("hk,khd->hd", weights, value)
+            assert torch.allclose(out[first + number].float(), expected, atol=0.01)
+        first += count
+    assert not out[sum(new) :].any()

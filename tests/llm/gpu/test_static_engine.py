@@ -7,7 +7,7 @@ import torch
 
 from elysia_chat.llm.answer_engine import Ended, Piece
 from elysia_chat.llm.errors import ModelError, PromptTooLongError
-from elysia_chat.llm.gpu.static_engine import StaticEngine, can_be_static
+from elysia_chat.llm.gpu.static_engine import StaticEngine
 from elysia_chat.llm.sampling import Sampling
 from tests.llm import tiny
 
@@ -140,21 +140,3 @@ def test_broken_weights_are_told_and_the_next_model_is_not_harmed():
     with torch.no_grad():
         model.model.norm.weight.fill_(0.0)
     assert answer(engine, LONG)[0] == answer(tiny.engine(), LONG)[0]
-
-
-def test_models_whose_past_is_more_than_keys_and_values_are_not_taken():
-    from transformers import JambaConfig, JambaForCausalLM
-
-    config = JambaConfig(
-        vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, attn_layer_period=2, attn_layer_offset=1, num_experts=2, mamba_d_state=4,
-        mamba_dt_rank=4, use_mamba_kernels=False,
-    )  # fmt: skip
-    assert not can_be_static(JambaForCausalLM(config))
-    assert can_be_static(tiny.shared_model())
-
-
-def test_a_model_on_several_devices_is_not_taken():
-    model = tiny.model()
-    model.hf_device_map = {"model.layers.0": 0, "model.layers.1": 1}
-    assert not can_be_static(model)
