@@ -199,8 +199,8 @@ def join_parts(
     place = tl.arange(0, HEAD)
     entry = ((token * KV_HEADS + head // shared) * SPLITS + splits) * GROUP + head % shared
     top = tl.load(tops + entry)
-    highest = tl.max(top, axis=0)
-    weight = tl.where(top == float("-inf"), 0.0, tl.exp(top - highest))
+    # Parts without a token have no score; a token of padding has none in any part.
+    weight = tl.exp(top - tl.maximum(tl.max(top, axis=0), -1e30))
     total = tl.sum(weight * tl.load(sums + entry), axis=0)
     result = tl.sum(tl.load(parts + entry[:, None] * HEAD + place[None, :]) * weight[:, None], axis=0)
     result = tl.where(total > 0, result / tl.where(total > 0, total, 1.0), 0.0)

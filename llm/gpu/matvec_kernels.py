@@ -11,11 +11,15 @@ matrix once, with norm, bias, residual and activation done on the way. Sums are 
 import triton
 import triton.language as tl
 
-# Rows of a program, columns at a time, warps. Which is best depends on the shape and the GPU: it is tried out once.
-_TILES = ((1, 2048, 4), (2, 1024, 4), (4, 512, 4), (4, 1024, 8), (8, 512, 8), (16, 256, 8))
+# Rows of a program, columns at a time, warps, and how many columns ahead are on their way. Which is best depends on the
+# shape and the GPU: it is tried out once.
+_TILES = (
+    (1, 2048, 4, 1), (2, 1024, 4, 1), (4, 512, 4, 1), (4, 1024, 4, 1), (8, 512, 8, 1), (2, 2048, 8, 1),
+    (1, 2048, 4, 4), (2, 1024, 4, 4), (4, 512, 4, 4), (4, 1024, 8, 3),
+)  # fmt: skip
 _CONFIGS = [
-    triton.Config({"BLOCK_N": rows, "BLOCK_K": columns}, num_warps=warps, num_stages=2)
-    for rows, columns, warps in _TILES
+    triton.Config({"BLOCK_N": rows, "BLOCK_K": columns, "STAGES": stages}, num_warps=warps)
+    for rows, columns, warps, stages in _TILES
 ]
 
 
@@ -24,6 +28,7 @@ _CONFIGS = [
 def project(
     x, gain, weight, bias, residual, out, N, K, eps,
     NORM: tl.constexpr, BIAS: tl.constexpr, RESIDUAL: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
     """Compute out = weight @ norm(x) + bias + residual.
 
@@ -42,13 +47,14 @@ def project(
         RESIDUAL: whether there is one.
         BLOCK_N: rows of a program.
         BLOCK_K: columns at a time.
+        STAGES: loads on their way at once; 1 is left to the hardware.
     """
     rows = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     valid = rows < N
     total = tl.zeros([BLOCK_N, BLOCK_K], dtype=tl.float32)
     squares = tl.zeros([BLOCK_K], dtype=tl.float32)
     start = weight + rows.to(tl.int64)[:, None] * K
-    for begin in range(0, K, BLOCK_K):
+    for begin in tl.range(0, K, BLOCK_K, num_stages=STAGES):
         columns = begin + tl.arange(0, BLOCK_K)
         inside = columns < K
         w = tl.load(start + columns[None, :], mask=valid[:, None] & inside[None, :], other=0.0)
@@ -69,7 +75,9 @@ def project(
 
 @triton.autotune(_CONFIGS, key=["N", "K"])
 @triton.jit
-def gated(x, gain, weight, out, N, K, eps, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr):
+def gated(
+    x, gain, weight, out, N, K, eps, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, STAGES: tl.constexpr
+):  # fmt: skip
     """Compute out = silu(gate @ norm(x)) * (up @ norm(x)), where weight is gate above up.
 
     Args:
@@ -82,6 +90,7 @@ def gated(x, gain, weight, out, N, K, eps, BLOCK_N: tl.constexpr, BLOCK_K: tl.co
         eps: of the norm.
         BLOCK_N: rows of a program.
         BLOCK_K: columns at a time.
+        STAGES: loads on their way at once; 1 is left to the hardware.
     """
     rows = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     valid = rows < N
@@ -90,7 +99,7 @@ def gated(x, gain, weight, out, N, K, eps, BLOCK_N: tl.constexpr, BLOCK_K: tl.co
     squares = tl.zeros([BLOCK_K], dtype=tl.float32)
     start = weight + rows.to(tl.int64)[:, None] * K
     second = start + tl.cast(N, tl.int64) * K
-    for begin in range(0, K, BLOCK_K):
+    for begin in tl.range(0, K, BLOCK_K, num_stages=STAGES):
         columns = begin + tl.arange(0, BLOCK_K)
         inside = columns < K
         here = valid[:, None] & inside[None, :]

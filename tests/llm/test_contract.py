@@ -11,6 +11,8 @@ from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
 from pydantic import SecretStr
 
 from elysia_chat.llm.errors import GenerationCancelledError
+from elysia_chat.llm.gpu.batching_engine import BatchingEngine
+from elysia_chat.llm.gpu.static_engine import StaticEngine
 from elysia_chat.llm.llama_cpp import LlamaCppEngine
 from elysia_chat.llm.llama_cpp_chat import LlamaCppChatModel
 from elysia_chat.llm.remote import RemoteChatModel
@@ -35,12 +37,29 @@ def llama_cpp_engine(tmp_path_factory: pytest.TempPathFactory) -> LlamaCppEngine
     return tiny.llama_cpp_engine(tmp_path_factory.mktemp("gguf"))
 
 
-@pytest.fixture(params=["transformers", "llama.cpp", "remote", "scripted"])
+@pytest.fixture(scope="module")
+def batching_engine() -> Iterator[BatchingEngine]:
+    engine = BatchingEngine(tiny.model(), tiny.tokenizer(), 4)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(params=["transformers", "static", "batching", "llama.cpp", "remote", "scripted"])
 def make(request: pytest.FixtureRequest) -> Make:
     """Return what makes a model; its arguments are fields that all of them have."""
     if request.param == "transformers":
         return lambda **fields: TransformersChatModel(
             engine=tiny.engine(), model_name="tiny", **{"max_new_tokens": 40, **fields}
+        )
+    if request.param == "static":
+        return lambda **fields: TransformersChatModel(
+            engine=StaticEngine(tiny.shared_model(), tiny.tokenizer()),
+            model_name="tiny",
+            **{"max_new_tokens": 40, **fields},
+        )
+    if request.param == "batching":
+        return lambda **fields: TransformersChatModel(
+            engine=request.getfixturevalue("batching_engine"), model_name="tiny", **{"max_new_tokens": 40, **fields}
         )
     if request.param == "llama.cpp":
         return lambda **fields: LlamaCppChatModel(

@@ -77,7 +77,7 @@ def test_other_models_are_left_to_their_own_forward():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_attention_in_place_is_that_of_each_sequence_alone(dtype: torch.dtype):
-    """Three sequences whose keys lie scattered: one goes on by a token, one by three, one has just come; then padding."""
+    """Sequences whose keys lie scattered: one goes on by a token, one by three, one has just come; and padding."""
     from elysia_chat.llm.gpu.paged_attention import attend_in_place
 
     torch.manual_seed(0)
