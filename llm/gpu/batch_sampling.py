@@ -122,7 +122,8 @@ class BatchSampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         counter = self._number[places, None] * len(self._ranks) + self._ranks + 1
         bits = _mixed(self._seed[places, None] + counter * _GOLDEN)
         uniform = (bits >> 11 & (1 << 53) - 1).double().add_(0.5).mul_(2.0**-53)
-        return -uniform.log().float().clamp(max=-1e-30)
+        noise: torch.Tensor = -uniform.log().float().clamp(max=-1e-30)
+        return noise
 
 
 def _mixed(bits: torch.Tensor) -> torch.Tensor:

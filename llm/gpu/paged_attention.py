@@ -143,11 +143,13 @@ def _varlen(
     scaling: float,
     sliding_window: int | None,
 ) -> torch.Tensor:
-    from torch.nn.attention.varlen import varlen_attn
+    from torch.nn.attention import varlen
 
+    # torch 2.11 and 2.13 take other arguments.
+    attend: Any = varlen.varlen_attn
     rows = (part[0].transpose(0, 1).contiguous() for part in (query, key, value))
     window = (-1 if sliding_window is None else sliding_window - 1, 0)
-    out: torch.Tensor = varlen_attn(*rows, *lengths, scale=scaling, window_size=window, **_grouped_heads())
+    out: torch.Tensor = attend(*rows, *lengths, scale=scaling, window_size=window, **_grouped_heads())
     return out[None]
 
 
