@@ -115,7 +115,8 @@ class BatchSampler(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         probabilities = scaled.softmax(dim=-1)
         before = probabilities.cumsum(dim=-1) - probabilities
         kept = probabilities.masked_fill(before >= self._top_p[places, None], 0.0)
-        return (kept / self._noise(places)).argmax(dim=-1, keepdim=True)
+        ranks: torch.Tensor = (kept / self._noise(places)).argmax(dim=-1, keepdim=True)
+        return ranks
 
     def _noise(self, places: torch.Tensor) -> torch.Tensor:
         """Return exponential noise that depends on seed, number of the token, and rank alone; (rows, candidates)."""
