@@ -32,6 +32,8 @@ _GPU_CHUNK_TOKENS = 2048
 # Of the memory that is free once the model is loaded: for the conversation in work, and for those that are parked.
 _SHARE, _PARKED_SHARE = 0.5, 0.2
 _LONGEST_WITHOUT_LIMIT = 32768
+# Of what is compared with the model's own computation when an engine is made. Rounding in 16 bits leaves 0.999.
+_CHECKED_TOKENS, _STRIDE, _ALIKE = 40, 7919, 0.99
 
 
 class StaticEngine:
@@ -84,6 +86,8 @@ class StaticEngine:
         self._held: list[int] = []
         self._parked = ParkedTexts(parked)
         self._longer = Engine(model, tokenizer, context_tokens, prefix_tokens=0)
+        if on_gpu:
+            self.check()
 
     def answer(
         self, prompt: Sequence[Sequence[int]], sampling: Sampling, stopped: Stopped = never
@@ -100,6 +104,30 @@ class StaticEngine:
             return
         with self._ready():
             yield from self._write(tokens, sampling, room, stopped)
+
+    def check(self) -> None:
+        """Compare a prompt's end and one step with what the model itself computes.
+
+        Raises:
+            RuntimeError: the numbers are others: kernels or graphs do not suit this GPU or this model.
+        """
+        words = self.model.get_input_embeddings().num_embeddings
+        tokens = [(number * _STRIDE + 1) % words for number in range(_CHECKED_TOKENS)]
+        ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
+        with self._ready():
+            wanted = self.model(input_ids=ids, use_cache=False).logits[0, -1].float()
+            read = self._read(tokens, 0, never)
+            found = [] if read is None else [read[0].float().clone()]
+            self._hold(tokens[:-1])
+            step = self._steps.step(1, len(tokens))
+            step.tokens.copy_(ids[:, -1:])
+            step()
+            found.append(step.logits[0].float())
+            alike = min(float(torch.cosine_similarity(logits, wanted, dim=0)) for logits in found)
+            self._hold([])
+        if not alike > _ALIKE:
+            msg = f"fixed shapes compute other numbers here than the model itself (similarity {alike:.3f})"
+            raise RuntimeError(msg)
 
     def close(self) -> None:
         """Forget the conversations; the model goes with its last reference."""

@@ -140,3 +140,13 @@ def test_broken_weights_are_told_and_the_next_model_is_not_harmed():
     with torch.no_grad():
         model.model.norm.weight.fill_(0.0)
     assert answer(engine, LONG)[0] == answer(tiny.engine(), LONG)[0]
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
+def test_an_engine_checks_that_it_computes_what_the_model_computes(blocks: tuple[int, ...]):
+    static(blocks=blocks).check()
+    engine = static(blocks=blocks)
+    forward = engine._steps.forward
+    engine._steps.forward = lambda *given: -forward(*given)  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="other numbers here than the model itself"):
+        engine.check()
