@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import torch
@@ -83,9 +83,9 @@ class BatchingEngine:
         self._boxes: dict[str, _Box] = {}
         self._names = (f"answer-{number}" for number in itertools.count())
         self._sampler = BatchSampler(parallel, parallel, model.get_output_embeddings().weight.shape[0], device)
-        self._positions = ExitStack()
-        self._positions.enter_context(steady_positions(model))
-        _choose_attention(model, device)
+        self._as_before = ExitStack()
+        self._as_before.enter_context(steady_positions(model))
+        self._as_before.enter_context(_attention(model, device))
         rows = parallel + prompt_tokens
         self._manager = _manager(model, self._sampler, _config(model, device, parallel, rows, page, pages))
         # A thread begun by a daemon is one too, and does not hold up the end of the program.
@@ -135,7 +135,7 @@ class BatchingEngine:
         self._manager.stop(block=True, hard_stop=True)
         self._reader.join()
         self._manager.destroy()
-        self._positions.close()
+        self._as_before.close()
 
     def _tokens(self, prompt: list[int], room: int, place: int, stopped: Stopped) -> Generator[list[int], None, None]:
         """Yield an answer's tokens as they come, some at a time; it is taken out of the batches when this is left."""
@@ -223,12 +223,15 @@ _ROWS = 64
 """A batch is filled up to a multiple of this, so that few sizes have to be captured."""
 
 
-def _choose_attention(model: Any, device: torch.device) -> None:
+@contextmanager
+def _attention(model: Any, device: torch.device) -> Iterator[None]:
     """On a GPU take flash attention where its package is installed, else our own; nothing is downloaded for it."""
     from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
     if device.type != "cuda" or model.dtype not in (torch.bfloat16, torch.float16):
+        yield
         return
+    before = model.config._attn_implementation
     if is_flash_attn_3_available():
         model.set_attn_implementation("flash_attention_3")
     elif is_flash_attn_2_available():
@@ -236,6 +239,10 @@ def _choose_attention(model: Any, device: torch.device) -> None:
     else:
         use_paged_attention(model)
     fuse_norms(model)
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before
 
 
 def _pages(model: Any, device: torch.device, parallel: int, page: int) -> int:
