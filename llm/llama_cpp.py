@@ -151,10 +151,13 @@ def _start(gguf: Path, context_tokens: int, parallel: int, threads: int | None) 
     settings.cpuparams.n_threads = threads or max(1, _usable_cores() - 1)
     settings.cpuparams_batch.n_threads = threads or _usable_cores()
     try:
-        return xllamacpp.Server(settings)
+        server = xllamacpp.Server(settings)
+        # Its loop runs for certain once it has answered; before that, giving the server up would wait for ever.
+        server.handle_completions({"prompt": [0], "n_predict": 1, "cache_prompt": False})
     except (RuntimeError, ValueError) as error:
         msg = f"llama.cpp cannot load {gguf}: the file is damaged, of an unknown kind, or too large for the memory."
         raise ModelLoadError(msg) from error
+    return server
 
 
 def _usable_cores() -> int:
