@@ -43,9 +43,9 @@ ALIKE = 0.6
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset", default="embedded-cpu")
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--every", type=int, default=10, help="steps between questions")
-    parser.add_argument("--batch-tokens", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--every", type=int, default=4, help="steps between questions")
+    parser.add_argument("--batch-tokens", type=int, default=128)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="of the preset")

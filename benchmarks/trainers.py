@@ -30,6 +30,7 @@ import numpy as np
 from _random_models import SHAPES, write_data, write_model
 
 from elysia_chat.training.tokens import Encoded
+from elysia_chat.training.xtuner.environment import find_environment
 
 PRESET = "internlm2-chat-1.8b-qlora"
 WINDOW = 10
@@ -83,7 +84,9 @@ def compare(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     write_data(folder / "data.jsonl", needed)
     found: dict[str, Any] = {}
     for name in TRAINERS if options.only is None else (options.only,):
-        if name == "xtuner":
+        if name == "xtuner" and not options.xtuner_python and find_environment().state != "ready":
+            print("xtuner: left out, its environment is not there (make xtuner)", file=sys.stderr)
+        elif name == "xtuner":
             found[name] = xtuner(folder, options)
         else:
             subprocess.run([sys.executable, __file__, *sys.argv[1:], "--worker", str(folder), name], check=True)
