@@ -182,7 +182,7 @@ class Steps:
         for token in range(_WARM_UP):
             step.tokens.fill_(token)
             step()
-        logits = step.logits.float()
+        logits = step.logits.float().clone()
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
         for _ in range(_TIMED):
