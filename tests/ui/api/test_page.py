@@ -9,13 +9,11 @@ import httpx
 import pytest
 
 from elysia_chat.llm.scripted import ScriptedChatModel
-from tests.ui.web.conftest import browser, visit
 from tests.ui.web.parts import PATIENCE_MS, ServicesWith
 
 from .clients import QUESTION, body, fetch, wait_until_ready
 from .conftest import REPLY
 
-__all__ = ["browser", "visit"]
 WITHIN_S = 120
 
 

@@ -1,40 +1,15 @@
-"""A real page in a real browser, on fakes; every test also checks that nothing left the machine and nothing ran."""
+"""The page served for a test, on fakes."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Request, expect, sync_playwright
 
 from elysia_chat.ui.services import Services
 from elysia_chat.ui.web.launch import serve
 
-from .parts import PATIENCE_MS, Visitor, make_persona
-
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-_LOCAL = ("http://127.0.0.1:", "data:", "blob:")
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, _NAMES)), None)
-    if path is None:
-        pytest.skip(f"no browser here: install Chromium (looked for {', '.join(_NAMES)})")
-    expect.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
-        yield chromium
-        chromium.close()
+from .parts import make_persona
 
 
 @pytest.fixture
@@ -54,36 +29,3 @@ def start(data_folder: Any, lore: dict[str, str] | None) -> Iterator[Callable[[S
             return stack.enter_context(serve(services))
 
         yield go
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Visitor]]:
-    """Open a page as somebody new."""
-    outside: list[str] = []
-    ran: list[str] = []
-
-    def watch(request: Request) -> None:
-        if not request.url.startswith(_LOCAL):
-            outside.append(request.url)
-
-    with ExitStack() as stack:
-
-        def go(url: str, *, wait: bool = True, **options: Any) -> Visitor:
-            usual = {"locale": "en-GB", "viewport": {"width": 1200, "height": 800}, "reduced_motion": "reduce"}
-            context = browser.new_context(**{**usual, **options})
-            stack.callback(context.close)
-            page = context.new_page()
-            page.on("request", watch)
-            page.on("pageerror", lambda error: ran.append(f"error: {error}"))
-            page.on("dialog", lambda dialog: (ran.append(f"dialog: {dialog.message}"), dialog.accept()))
-            page.goto(url)
-            if wait:
-                page.wait_for_selector(".greeting", timeout=PATIENCE_MS)
-                page.wait_for_selector(".readiness:not(.busy)", timeout=PATIENCE_MS)
-            visitor = Visitor(page)
-            visitor.ran = ran  # type: ignore[attr-defined]
-            return visitor
-
-        yield go
-    assert outside == []
-    assert [what for what in ran if not what.startswith("dialog: This is a document of your own")] == []
