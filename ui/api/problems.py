@@ -13,7 +13,13 @@ from starlette.exceptions import HTTPException
 from elysia_chat.chains.errors import MessageError
 from elysia_chat.configs.errors import ElysiaChatError
 from elysia_chat.kb.errors import IndexUnavailableError, UnknownPersonaError
-from elysia_chat.llm.errors import GenerationCancelledError, PromptTooLongError, RemoteModelError, RemoteTimeoutError
+from elysia_chat.llm.errors import (
+    GenerationCancelledError,
+    ModelBusyError,
+    PromptTooLongError,
+    RemoteModelError,
+    RemoteTimeoutError,
+)
 from elysia_chat.ui.api.errors import RequestRefusedError
 from elysia_chat.ui.api.metrics import Metrics
 from elysia_chat.voice.errors import UnknownVoiceError, UnspeakableError
@@ -37,6 +43,7 @@ _KNOWN = (
     _Known(UnknownPersonaError, 404, _REFUSED, "model_not_found", "model"),
     _Known(UnknownVoiceError, 400, _REFUSED, "voice_not_found", "voice"),
     _Known(UnspeakableError, 400, _REFUSED, "nothing_to_say", "input"),
+    _Known(ModelBusyError, 503, _FAILED, "model_busy"),
     _Known(GenerationCancelledError, 503, _FAILED, "stopped"),
     _Known(RemoteTimeoutError, 504, _FAILED, "model_timeout"),
     _Known(RemoteModelError, 502, _FAILED, "model_unavailable"),
