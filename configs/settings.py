@@ -81,8 +81,8 @@ class ModelSettings(_Strict):
         None, description="folder or hub name ('transformers'), file ('gguf'), model name ('openai')"
     )
     engine: Literal["auto", "transformers", "llama.cpp"] = Field(
-        "auto", description="what computes a model in this process; 'auto': llama.cpp for the embedded model without a "
-        "GPU and for files, else transformers"
+        "auto", description="what computes a model in this process; 'auto': llama.cpp for files, and without a "
+        "GPU or AMX for the embedded model; else transformers"
     )  # fmt: skip
     parallel: int | None = Field(None, ge=1, le=256, description="answers written at once, by llama.cpp or on a GPU; "
                                  "unset: 2 by llama.cpp, 1 on a GPU, where it is then quickest")  # fmt: skip

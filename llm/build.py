@@ -149,15 +149,21 @@ def uses_llama_cpp(model: ModelSettings) -> bool:
     # Another device or another format was asked for by name: transformers is what can give it.
     as_it_comes = model.dtype == "auto" and model.quantization == "none"
     on_cpu = choose_device(model.device).type == "cpu"
-    return model.kind == "embedded" and as_it_comes and on_cpu and _wheel_suits_processor()
+    return model.kind == "embedded" and as_it_comes and on_cpu and _suits_processor()
 
 
-def _wheel_suits_processor() -> bool:
-    """Tell whether llama.cpp's wheel can compute here: on x86 it ends the process where there is no AVX2."""
+def _suits_processor() -> bool:
+    """Tell whether llama.cpp is the one for this processor.
+
+    On x86 its wheel ends the process where there is no AVX2. Where there are matrix units for bfloat16 (AMX), which the
+    wheel does not know, transformers reads a prompt several times faster, and the first word comes sooner.
+    """
     import torch
 
     x86 = platform.machine().lower() in ("x86_64", "amd64")
-    return not x86 or torch.backends.cpu.get_cpu_capability() != "DEFAULT"
+    if x86 and torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+        return False
+    return not torch.cpu.get_capabilities().get("amx_bf16", False)
 
 
 def _from_gguf(

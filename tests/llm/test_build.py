@@ -10,7 +10,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from elysia_chat.configs.paths import models_dir
 from elysia_chat.configs.settings import GenerationSettings, ModelSettings
-from elysia_chat.llm import adapter, embedded
+from elysia_chat.llm import adapter, build, embedded
 from elysia_chat.llm.build import build_chat_model, known_models, uses_llama_cpp
 from elysia_chat.llm.errors import AdapterError, GgufError, ModelLoadError, UnknownModelError
 from elysia_chat.llm.gguf import export_gguf
@@ -23,6 +23,12 @@ from tests.training.tiny_models import GEMMA_LAYERS, save_model, tiny_gemma, tin
 from . import tiny
 
 GENERATION = GenerationSettings(max_new_tokens=9, temperature=0.3, top_p=0.5, top_k=3, seed=4, stop=("x",))
+
+
+@pytest.fixture(autouse=True)
+def _ordinary_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without matrix units, whatever the machine has."""
+    monkeypatch.setattr(build, "_suits_processor", lambda: True)
 
 
 def test_scripted():
@@ -133,6 +139,12 @@ def test_a_conversion_is_told_about(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 )
 def test_what_computes_follows_from_the_settings(settings: dict[str, Any], llama_cpp: bool):
     assert uses_llama_cpp(ModelSettings(**settings)) is llama_cpp
+
+
+def test_transformers_computes_where_llama_cpp_does_not_suit_the_processor(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(build, "_suits_processor", lambda: False)
+    assert not uses_llama_cpp(ModelSettings(device="cpu"))
+    assert uses_llama_cpp(ModelSettings(device="cpu", engine="llama.cpp"))
 
 
 def test_a_gguf_file_brings_its_own_tokenizer_and_template(tmp_path: Path):
