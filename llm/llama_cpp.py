@@ -43,7 +43,7 @@ class LlamaCppEngine:
     Args:
         gguf: the model.
         tokenizer: of transformers, whose token ids are the file's.
-        context_tokens: longest prompt plus answer; the model's own limit holds as well.
+        context_tokens: longest prompt plus answer; unset: 8,192. The tokenizer's limit holds as well.
         parallel: answers in work at once; each has a context of its own.
         threads: that compute; unset: one for each core, and one less for the answer, whose speech needs it.
 
