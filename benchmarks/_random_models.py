@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _internlm2 import INTERNLM2
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -13,6 +14,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 from elysia_chat.llm.internlm2.tokenizer import CHAT_TEMPLATE
 
 SHAPES: dict[str, dict[str, int]] = {
+    **INTERNLM2,
     "tiny": {
         "vocab_size": 2000,
         "hidden_size": 128,
@@ -21,15 +23,6 @@ SHAPES: dict[str, dict[str, int]] = {
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": 2048,
-    },
-    "internlm2-1.8b": {
-        "vocab_size": 92544,
-        "hidden_size": 2048,
-        "intermediate_size": 8192,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 8,
-        "max_position_embeddings": 32768,
     },
 }
 _SPECIAL = ("<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>")

@@ -5,10 +5,12 @@ import string
 from typing import Any
 
 import torch
+from _internlm2 import INTERNLM2
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 SHAPES: dict[str, dict[str, int]] = {
+    **INTERNLM2,
     "tiny": {
         "vocab_size": 2000,
         "hidden_size": 64,
@@ -16,22 +18,6 @@ SHAPES: dict[str, dict[str, int]] = {
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "intermediate_size": 128,
-    },
-    "internlm2-1.8b": {
-        "vocab_size": 92544,
-        "hidden_size": 2048,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 8,
-        "intermediate_size": 8192,
-    },
-    "internlm2-7b": {
-        "vocab_size": 92544,
-        "hidden_size": 4096,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "intermediate_size": 14336,
     },
 }
 _SPECIAL = ("<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>")
@@ -64,8 +50,7 @@ def tokenizer(size: int) -> Any:
 def random_model(shape: str, device: torch.device, dtype: torch.dtype, bits: int = 16, context: int = 32768) -> Any:
     """Return a Llama of a shape with random weights, in 16 bits or, its layers' matrices, in 4 (NF4)."""
     config = LlamaConfig(
-        **SHAPES[shape],
-        max_position_embeddings=context,
+        **{**SHAPES[shape], "max_position_embeddings": context},
         rope_parameters={"rope_type": "dynamic", "rope_theta": 1e6, "factor": 2.0},
         bos_token_id=1,
         eos_token_id=4,

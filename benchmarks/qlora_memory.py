@@ -29,6 +29,7 @@ os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
 import bitsandbytes
 import torch
+from _internlm2 import INTERNLM2
 from bitsandbytes.nn import Linear4bit, Params4bit
 from peft import LoraConfig, get_peft_model
 from torch import nn
@@ -43,24 +44,7 @@ TOKENS = "256,512,768,1024,1536,2048,3072,4096,6144,8192"
 SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 WARM_UP = 2
 SHAPES: dict[str, dict[str, int]] = {
-    "internlm2-7b": {
-        "vocab_size": 92544,
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "max_position_embeddings": 32768,
-    },
-    "internlm2-1.8b": {
-        "vocab_size": 92544,
-        "hidden_size": 2048,
-        "intermediate_size": 8192,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 8,
-        "max_position_embeddings": 32768,
-    },
+    **INTERNLM2,
     "tiny": {
         "vocab_size": 1000,
         "hidden_size": 64,
