@@ -7,6 +7,7 @@ from random import Random
 from langchain_core.documents import Document
 
 from elysia_chat.chains.prompt import Turn, build_prompt
+from elysia_chat.kb.sentences import keep_sentences, sentences
 from elysia_chat.training.dataset.example import Example
 from elysia_chat.training.dataset.manners import Passage
 from elysia_chat.training.dataset.questions import bare_question, dress, quoted, restated, too_near
@@ -70,6 +71,22 @@ def arrange(rng: Random, right: Passage | None, others: Sequence[Passage], size:
     place = min(len(chosen), rng.choices((0, 1, 2, 3, 4), weights=(50, 22, 14, 9, 5))[0])
     chosen.insert(place, right)
     return chosen, place + 1
+
+
+def trimmed(rng: Random, passages: Sequence[Passage], needed: Sequence[str]) -> list[Passage]:
+    """Cut passages to some of their sentences, as the chat does, and keep those in which any of some words stand."""
+    found = []
+    for passage in passages:
+        parts = sentences(passage.text)
+        kept = {
+            number
+            for number, part in enumerate(parts)
+            if any(words.casefold() in part.casefold() for words in needed)
+        }  # fmt: skip
+        rest = [number for number in range(len(parts)) if number not in kept]
+        kept.update(rng.sample(rest, min(len(rest), max(rng.randrange(2), rng.choice((2, 3, 3, 4)) - len(kept)))))
+        found.append(replace(passage, text=keep_sentences(passage.text, kept)))
+    return found
 
 
 def rank_others(

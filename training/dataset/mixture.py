@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from random import Random
 
-from elysia_chat.training.dataset.compose import Asked, build_example, follow_up
+from elysia_chat.training.dataset.compose import Asked, build_example, follow_up, trimmed
 from elysia_chat.training.dataset.example import Example
 from elysia_chat.training.dataset.lore import LoreQuestion
 from elysia_chat.training.dataset.manners import Passage, write_passages
@@ -34,6 +34,7 @@ class Mix:
         other_voices: share of panels in the voice of another character.
         english: share of panels in English.
         injected: share of `facts` panels with an instruction in a passage.
+        trimmed: share of panels whose passages are cut to some of their sentences.
         questions: most questions a panel.
     """
 
@@ -49,6 +50,7 @@ class Mix:
     other_voices: float = 0.2
     english: float = 0.42
     injected: float = 0.05
+    trimmed: float = 0.5
     questions: float = 8
 
     @classmethod
@@ -146,7 +148,16 @@ def _panel(rng: Random, part: str, material: Material, speaker: Speaker, scenery
             return _talk(rng, material, speaker, passages, count)
         case "empty":
             asked = empty_panel(rng, world, passages, speaker, count)
+    if rng.random() < mix.trimmed:
+        shown = trimmed(rng, shown, _answering(asked, shown))
     return [_example(speaker, item, shown) for item in asked]
+
+
+def _answering(asked: Sequence[Asked], shown: Sequence[Passage]) -> list[str]:
+    """Return the words that a passage needs for the answers; a question by a value needs that value."""
+    keys = {item.fact for item in asked}
+    values = [stated.fact.value for passage in shown for stated in passage.stated if stated.fact.key in keys]
+    return [*values, *(words for item in asked for words in item.expected)]
 
 
 def _talk(rng: Random, material: Material, speaker: Speaker, passages: list[Passage], count: int) -> list[Example]:
@@ -180,7 +191,7 @@ def _around(rng: Random, material: Material, passages: list[Passage]) -> list[Pa
     chance = rng.random()
     if chance < 0.12:
         return None
-    if chance < 0.18:
+    if chance < 0.3:
         return []
     pool = material.lore if material.lore and chance < 0.75 else passages
     return rng.sample(pool, min(len(pool), rng.choice((2, 3, 4, 4, 4, 5))))

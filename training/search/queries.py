@@ -1,10 +1,16 @@
-"""Questions with the passages that answer them and those that nearly do, drawn from invented worlds and scenes."""
+"""Questions with the passages that answer them and those that nearly do, drawn from invented worlds and scenes.
+
+For a reranker a share of them comes with single sentences instead, since it also chooses the sentences of a passage
+that reach the prompt.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from elysia_chat.kb.chunk import Chunk
+from elysia_chat.kb.sentences import sentences
+from elysia_chat.kb.words import words
 from elysia_chat.training.dataset.compose import rank_others
 from elysia_chat.training.dataset.manners import Passage, write_passages
 from elysia_chat.training.dataset.questions import bare_question, dress, too_near
@@ -44,26 +50,74 @@ class Sources:
         scenes: weight of the hand-written scenes.
         facts: weight of the generated worlds.
         missing: share of the questions that no passage answers.
+        sentences: share of the questions whose passages are cut into sentences, each alone or after the one before.
     """
 
     reading: Sequence[ReadingQuestion] = ()
     scenes: float = 6.0
     facts: float = 2.0
     missing: float = 0.15
+    sentences: float = 0.0
 
     def draw(self, seed: str) -> Iterator[SearchQuery]:
         """Yield queries without end; the same seed gives the same ones."""
         rng = Random(seed)  # noqa: S311 (a reproducible draw, no secret)
-        makers: list[Callable[[], SearchQuery | None]] = [
+        makers: list[Callable[[], _Drawn | None]] = [
             lambda: _of_scene(rng, self.missing),
             lambda: _of_world(rng),
             lambda: _of_reading(rng, self.reading, self.missing),
         ]
         weights = (self.scenes, self.facts, 2.0 if self.reading else 0.0)
         while True:
-            query = rng.choices(makers, weights)[0]()
+            drawn = rng.choices(makers, weights)[0]()
+            if drawn is None:
+                continue
+            query = _by_sentences(rng, drawn) if rng.random() < self.sentences else _by_passages(drawn)
             if query is not None and query.negatives:
                 yield query
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A question with its passages whole; those in `others` may hold its answer's words as well."""
+
+    text: str
+    answer: str
+    right: Passage | None
+    others: tuple[Passage, ...]
+    origin: str
+
+
+def _by_passages(drawn: _Drawn) -> SearchQuery:
+    positive = indexed(drawn.right) if drawn.right else ""
+    return SearchQuery(drawn.text, drawn.answer, positive, _without(drawn.answer, drawn.others), drawn.origin)
+
+
+def _by_sentences(rng: Random, drawn: _Drawn) -> SearchQuery | None:
+    """Put the sentence that answers among those around it; None where the answer stands in none or several."""
+    before = rng.randrange(2)
+    near = _cut(drawn.right, before) if drawn.right else []
+    right = [item for item, sentence in near if drawn.answer and drawn.answer.casefold() in sentence.casefold()]
+    if drawn.right and len(right) != 1:
+        return None
+    near = [item for item, _ in near if item not in right]
+    far = [item for passage in drawn.others for item, _ in _cut(passage, before)]
+    rng.shuffle(near)
+    # Sentences that share words with the question are the ones that are taken for its answer.
+    asked = set(words(drawn.text))
+    far.sort(key=lambda item: rng.random() - 0.4 * len(asked & set(words(item.text))))
+    others = near[:4] + far[: max(2, 6 - len(near[:4]))]
+    positive = indexed(right[0]) if right else ""
+    return SearchQuery(drawn.text, drawn.answer, positive, _without(drawn.answer, others), drawn.origin)
+
+
+def _cut(passage: Passage, before: int) -> list[tuple[Passage, str]]:
+    """Return each sentence as a passage of its own, with so many before it, and by itself."""
+    parts = sentences(passage.text)
+    return [
+        (replace(passage, text="\n".join(parts[max(0, number - before) : number + 1])), part)
+        for number, part in enumerate(parts)
+    ]
 
 
 def indexed(passage: Passage) -> str:
@@ -77,7 +131,7 @@ def _without(answer: str, passages: Iterable[Passage], most: int = 6) -> tuple[s
     return tuple(text for text in texts if not answer or answer.casefold() not in text.casefold())[:most]
 
 
-def _of_scene(rng: Random, missing: float) -> SearchQuery | None:
+def _of_scene(rng: Random, missing: float) -> _Drawn | None:
     language = rng.choice(("zh", "en"))
     scene = rng.choice(scenes(language))
     asked_in = {question.language for part in scene.sections for question in part.questions if question.answer}
@@ -99,12 +153,14 @@ def _of_scene(rng: Random, missing: float) -> SearchQuery | None:
     answer = put(question.answer, filled.values)
     if answer.casefold() not in filled.sections[number].text.casefold():
         return None
-    words = dress(rng, question.language, put(rng.choice(question.wordings), filled.spoken).rstrip("?？"), tail=False)
+    question_text = dress(
+        rng, question.language, put(rng.choice(question.wordings), filled.spoken).rstrip("?？"), tail=False
+    )
     others = [item for place, item in enumerate(passages) if place != places[number] or without]
     rng.shuffle(others)
     others = others[:3] + [_elsewhere(rng, scene, filled.values) for _ in range(3)]
-    right = "" if without else indexed(passages[places[number]])
-    return SearchQuery(words, answer, right, _without(answer, others), f"{scene.language}/{scene.title}")
+    right = None if without else passages[places[number]]
+    return _Drawn(question_text, answer, right, tuple(others), f"{scene.language}/{scene.title}")
 
 
 def _elsewhere(rng: Random, scene: Scene, values: dict[str, str]) -> Passage:
@@ -125,7 +181,7 @@ def _elsewhere(rng: Random, scene: Scene, values: dict[str, str]) -> Passage:
     return rng.choice(join_sections(rng, sections)[0])
 
 
-def _of_world(rng: Random) -> SearchQuery | None:
+def _of_world(rng: Random) -> _Drawn | None:
     style = rng.choices(("zh", "en", "mixed"), weights=(4, 4, 2))[0]
     world = make_world(rng, "w", style)
     passages = write_passages(rng, world)
@@ -147,14 +203,16 @@ def _of_world(rng: Random) -> SearchQuery | None:
             for other in item.stated
         )
     ]
-    return SearchQuery(question, fact.value, indexed(passage), _without(fact.value, others), f"{name}/{fact.key}")
+    return _Drawn(question, fact.value, passage, tuple(others), f"{name}/{fact.key}")
 
 
-def _of_reading(rng: Random, questions: Sequence[ReadingQuestion], missing: float) -> SearchQuery | None:
+def _of_reading(rng: Random, questions: Sequence[ReadingQuestion], missing: float) -> _Drawn | None:
     asked = rng.choice(questions)
     document = asked.passage.document
     pool = [item.passage for item in rng.sample(list(questions), min(len(questions), 5))]
     pool += [item.passage for item in questions if item.passage.document == document and item.passage != asked.passage]
     without = rng.random() < missing
-    right = "" if without else indexed(asked.passage)
-    return SearchQuery(asked.question, "" if without else asked.answer, right, _without(asked.answer, pool), document)
+    right = None if without else asked.passage
+    # Without an answer the words of the true one still tell which passages would hold it.
+    pool = [item for item in pool if asked.answer.casefold() not in item.text.casefold()]
+    return _Drawn(asked.question, "" if without else asked.answer, right, tuple(pool), document)

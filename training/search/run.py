@@ -11,21 +11,22 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from elysia_chat.configs.paths import ensure_dir
 from elysia_chat.kb.embeddings import without_progress_bars
 from elysia_chat.training.errors import PresetError
-from elysia_chat.training.search.lora import add_lora
+from elysia_chat.training.search.lora import add_lora, save_factors
 from elysia_chat.training.search.queries import SearchQuery, Sources
 
 if TYPE_CHECKING:
     import torch
 
 Task = Literal["embedder", "reranker"]
-RESULTS, MODEL = "results.json", "model"
+FACTORS, RESULTS, MODEL = "factors.safetensors", "results.json", "model"
 QUERY, PASSAGE = "query: ", "passage: "
 HEADS = ("pooler", "classifier")
 _WARM_UP = 0.06
@@ -45,6 +46,8 @@ class SearchRun:
         temperature: of the embedder's similarities.
         max_tokens: of a passage, or of a question and a passage together.
         seed: of the questions and the start.
+        sentences: share of a reranker's questions whose passages are cut into sentences.
+        workers: processes that draw questions; with another number other questions are drawn. 0: none beside this one.
     """
 
     task: Task
@@ -56,12 +59,14 @@ class SearchRun:
     temperature: float = 0.03
     max_tokens: int = 400
     seed: int = 1
+    sentences: float = 0.4
+    workers: int = 0
 
 
 def train_search(
     run: SearchRun, sources: Sources, base: Path, out: Path, progress: Callable[[int], None] | None = None
 ) -> dict[str, Any]:
-    """Train, and write the model and what it came from.
+    """Train, and write the model, its changes by themselves, and what they came from.
 
     The folder `model` holds the encoder with its changes: a reranker for `retrieval.reranker`, or, made from a
     sentence-transformers folder, an embedding model for `embeddings.name`.
@@ -85,6 +90,11 @@ def train_search(
     if run.task not in ("embedder", "reranker") or min(run.steps, run.batch, run.negatives, run.rank) < 1:
         msg = "A search run needs the task embedder or reranker, and steps, batch, negatives and rank of at least 1."
         raise PresetError(msg)
+    if run.workers < 0 or not 0 <= run.sentences <= 1:
+        msg = "The workers of a search run are 0 or more, and its sentences a share from 0 to 1."
+        raise PresetError(msg)
+    if run.task == "reranker":
+        sources = replace(sources, sentences=run.sentences)
     ensure_dir(out)
     torch.manual_seed(run.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -100,7 +110,7 @@ def train_search(
     loss_of = _embedder_loss if run.task == "embedder" else _reranker_loss
     losses: list[float] = []
     started = time.monotonic()
-    for queries in itertools.islice(batches(run, sources), run.steps):
+    for queries in itertools.islice(_drawn(run, sources), run.steps):
         with torch.autocast(device.type, torch.bfloat16):
             loss = loss_of(run, model, tokenizer, queries)
         optimiser.zero_grad(set_to_none=True)
@@ -116,6 +126,7 @@ def train_search(
         **asdict(run), "loss": round(sum(last) / len(last), 4), "seconds": round(time.monotonic() - started, 1),
         "device": device.type,
     }  # fmt: skip
+    save_factors(model, out / FACTORS, facts, HEADS if run.task == "reranker" else ())
     results = {**facts, "losses": [round(value, 4) for value in losses]}
     (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     if run.task == "embedder":
@@ -126,9 +137,18 @@ def train_search(
     return results
 
 
-def batches(run: SearchRun, sources: Sources) -> Iterator[list[SearchQuery]]:
+def _drawn(run: SearchRun, sources: Sources) -> Iterator[list[SearchQuery]]:
+    """Yield the batches, drawn by as many processes as the run says."""
+    if not run.workers:
+        return batches(run, sources)
+    from elysia_chat.training.search.workers import drawn_by_workers
+
+    return drawn_by_workers(partial(batches, run, sources), run.workers, str(run.seed))
+
+
+def batches(run: SearchRun, sources: Sources, seed: str | None = None) -> Iterator[list[SearchQuery]]:
     """Yield batches of questions of different origins; the embedder's are all answered."""
-    drawn = sources.draw(str(run.seed))
+    drawn = sources.draw(str(run.seed) if seed is None else seed)
     while True:
         batch: dict[str, SearchQuery] = {}
         while len(batch) < run.batch:
