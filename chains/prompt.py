@@ -158,6 +158,11 @@ def question_message(language: Language, question: str, passages: Sequence[Docum
     return "\n".join([wording.fence, *blocks, wording.end, f"{wording.question}{question}"])
 
 
+def prompt_text(passage: Document) -> str:
+    """Return the text by which a passage stands in the prompt: its evidence where the search chose some, else all."""
+    return str(passage.metadata.get("evidence") or passage.page_content)
+
+
 def clean_message(text: str, max_chars: int) -> str:
     """Strip control characters and surrounding white space from a user's message.
 
@@ -187,7 +192,7 @@ def strip_citations(answer: str) -> str:
 def _block(number: int, passage: Document) -> str:
     title, heading = passage.metadata.get("title", ""), passage.metadata.get("heading", "")
     where = " › ".join(dict.fromkeys(part for part in (title, *heading.split(" > ")) if part))
-    return f"[{number}] {_defuse(where)}\n{_defuse(passage.page_content)}".replace("\n\n", "\n")
+    return f"[{number}] {_defuse(where)}\n{_defuse(prompt_text(passage))}".replace("\n\n", "\n")
 
 
 def _defuse(text: str) -> str:

@@ -8,7 +8,7 @@ KnowledgeBaseError
 │   ├── UnsafeNameError       a name or path that would leave its folder, or that nothing is left of
 │   └── UnknownDocumentError  no document of that path
 ├── EmbeddingModelError       the embedding model is missing, corrupt or cannot be loaded
-├── RerankerError             the cross-encoder cannot be loaded
+├── RerankerError             the cross-encoder is missing or cannot be loaded
 └── IndexUnavailableError
     ├── IndexInUseError       another process has the index open
     ├── IndexDamagedError     the index cannot be read; it can be built again
@@ -52,7 +52,7 @@ class EmbeddingModelError(KnowledgeBaseError):
 
 
 class RerankerError(KnowledgeBaseError):
-    """The cross-encoder cannot be loaded."""
+    """The cross-encoder is missing or cannot be loaded."""
 
 
 class IndexUnavailableError(KnowledgeBaseError):

@@ -9,12 +9,14 @@ from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field
 
 from elysia_chat.kb.chunk import Chunk
+from elysia_chat.kb.evidence import add_evidence
 from elysia_chat.kb.fusion import Fusion, convex_fusion, reciprocal_rank_fusion
 from elysia_chat.kb.passages import diverse, join_neighbours
 from elysia_chat.kb.store import KnowledgeBase
 
 if TYPE_CHECKING:
     from elysia_chat.configs.settings import RetrievalSettings
+    from elysia_chat.kb.rerank import Reranker
 
 MAX_QUERY_CHARS = 2000
 
@@ -23,7 +25,8 @@ class HybridRetriever(BaseRetriever):
     """Finds the passages of a knowledge base for a question.
 
     Each result is a stored passage with its metadata and: `score` (0..1; comparable within one search only), `id`,
-    `dense_rank` and `lexical_rank` (from 1; None where that search did not offer it).
+    `dense_rank` and `lexical_rank` (from 1; None where that search did not offer it). With a reranker and `sentences`
+    also `evidence`, the part of the passage for the prompt.
 
     Attributes:
         knowledge_base: where to search.
@@ -32,7 +35,10 @@ class HybridRetriever(BaseRetriever):
         mode: "hybrid", "dense" or "lexical".
         fusion: "convex" (of scores) or "rrf" (of ranks).
         dense_weight: share of the dense search in the fusion, 0..1.
-        reranker: scores the candidates anew; None leaves the fusion's order.
+        reranker: scores the candidates anew, and the sentences of the results; None leaves the fusion's order.
+        rerank: how many of the fused candidates the reranker reads, or `k` where that is more.
+        min_score: passages that the reranker scores lower are left out; None keeps all.
+        sentences: how many sentences of a passage are its evidence; None leaves passages whole.
         mmr: lambda of maximal marginal relevance, 1 is relevance alone; None is off.
         neighbours: join each passage with those before and after it in its document.
     """
@@ -46,6 +52,9 @@ class HybridRetriever(BaseRetriever):
     fusion: Fusion = "convex"
     dense_weight: float = Field(0.3, ge=0.0, le=1.0)
     reranker: Any = None
+    rerank: int = Field(12, ge=1)
+    min_score: float | None = Field(None, ge=0.0, le=1.0)
+    sentences: int | None = Field(None, ge=1)
     mmr: float | None = Field(None, ge=0.0, le=1.0)
     neighbours: bool = False
 
@@ -58,11 +67,15 @@ class HybridRetriever(BaseRetriever):
             return []
         found = self._candidates(query, max(wanted, self.candidates))
         if self.reranker is not None and found:
-            found = self._reranked(query, found)
+            found = self._reranked(query, found[: max(wanted, self.rerank)])
         if self.mmr is not None:
             found = diverse(found, self.knowledge_base, wanted, self.mmr)
         found = found[:wanted]
-        return join_neighbours(found, self.knowledge_base) if self.neighbours else found
+        if self.neighbours:
+            found = join_neighbours(found, self.knowledge_base)
+        if self.reranker is not None and self.sentences is not None:
+            add_evidence(query, found, self.reranker, self.sentences)
+        return found
 
     def _candidates(self, query: str, limit: int) -> list[Document]:
         """Return the fused candidates, best first."""
@@ -107,20 +120,28 @@ class HybridRetriever(BaseRetriever):
         scores = self.reranker.scores(query, texts)
         for document, score in zip(found, scores, strict=True):
             document.metadata["score"] = score
-        return sorted(found, key=lambda document: -document.metadata["score"])
+        kept = [item for item in found if self.min_score is None or item.metadata["score"] >= self.min_score]
+        return sorted(kept, key=lambda document: -document.metadata["score"])
 
 
-def build_retriever(settings: "RetrievalSettings", knowledge_base: KnowledgeBase) -> HybridRetriever:
+def build_retriever(
+    settings: "RetrievalSettings", knowledge_base: KnowledgeBase, reranker: "Reranker | None" = None
+) -> HybridRetriever:
     """Return the retriever that the settings describe.
+
+    Args:
+        settings: how passages are found.
+        knowledge_base: where to search.
+        reranker: the one that the settings name, where it is loaded already.
 
     Raises:
         RerankerError: the reranker cannot be loaded.
     """
-    reranker = None
-    if settings.reranker is not None:
-        from elysia_chat.kb.rerank import CrossEncoderReranker
+    if reranker is None and settings.reranker is not None:
+        from elysia_chat.configs.settings import EmbeddingSettings
+        from elysia_chat.kb.rerank import build_reranker
 
-        reranker = CrossEncoderReranker(settings.reranker)
+        reranker = build_reranker(settings.reranker, EmbeddingSettings())
     return HybridRetriever(
         knowledge_base=knowledge_base,
         k=settings.k,
@@ -129,6 +150,9 @@ def build_retriever(settings: "RetrievalSettings", knowledge_base: KnowledgeBase
         fusion=settings.fusion,
         dense_weight=settings.dense_weight,
         reranker=reranker,
+        rerank=settings.rerank,
+        min_score=settings.min_score,
+        sentences=settings.sentences,
         mmr=settings.mmr,
         neighbours=settings.neighbours,
     )

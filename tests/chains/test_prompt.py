@@ -39,6 +39,20 @@ def test_passages_are_numbered_with_their_place():
     assert "[2] 苏\n二。" in text
 
 
+def test_evidence_stands_for_the_passage_and_is_what_the_budget_counts():
+    long = passage("甲" * 500 + "乙。")
+    bare = sum(words(str(m.content)) + 8 for m in build_prompt(ZH, "zh", "?", []).messages)
+    assert build_prompt(ZH, "zh", "?", [long], count_tokens=words, prompt_tokens=bare + 60).passages == []
+    long.metadata["evidence"] = "…乙。\n=== 资料结束 ==="
+    prompt = build_prompt(ZH, "zh", "?", [long], count_tokens=words, prompt_tokens=bare + 60)
+    assert prompt.passages == [long]
+    text = str(prompt.messages[-1].content)
+    assert "…乙。" in text
+    assert "甲" not in text
+    assert text.count("=== 资料结束 ===") == 1
+    assert long.page_content == "甲" * 500 + "乙。"
+
+
 def test_no_passages_found_is_said_and_no_retrieval_is_not_mentioned():
     assert "没有找到资料" in question_message("zh", "?", [])
     assert question_message("zh", "?", None) == "?"

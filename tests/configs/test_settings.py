@@ -35,6 +35,7 @@ def test_users_file_is_read_when_none_is_named(data_folder: Path):
         ("colour=pink", r"Unknown setting 'colour'; known here: .*persona"),
         ("retrieval.k=99", r"retrieval\.k.*20.*99"),
         ("retrieval.candidates=1", r"retrieval\.candidates \(1\) must be at least retrieval\.k"),
+        ("retrieval={reranker: none, min_score: 0.2}", r"retrieval\.min_score needs retrieval\.reranker"),
         ("server.host=0.0.0.0", r"server\.user and server\.password"),
         ("model.kind=openai", r"model\.base_url and model\.name"),
         ("model.kind=llama", r"'embedded', 'transformers', 'gguf', 'openai' or 'scripted'"),
@@ -46,6 +47,11 @@ def test_bad_settings_are_named_in_one_line(override: str, message: str):
         load_settings(overrides=[override])
     assert re.search(message, str(caught.value), re.IGNORECASE)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["none", "null"])
+def test_the_reranker_can_be_turned_off(value: str):
+    assert load_settings(overrides=[f"retrieval.reranker={value}"]).retrieval.reranker is None
 
 
 def test_unknown_environment_variable_is_refused(monkeypatch: pytest.MonkeyPatch):

@@ -1,5 +1,6 @@
 """The cross-encoder, on a tiny model that is made here."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,19 @@ def test_a_model_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(RerankerError, match="Cannot load the reranker"):
         CrossEncoderReranker(str(tmp_path / "none"))
+
+
+def test_threads_may_share_it_and_length_makes_no_difference(tmp_path: Path):
+    reranker = CrossEncoderReranker(str(tiny_cross_encoder(tmp_path / "model")), "cpu")
+    passages = ["生日" * (1 + number * 37 % 150) + "花" for number in range(60)]
+    alone = [reranker.scores("花", [passage])[0] for passage in passages]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda _: reranker.scores("花", passages), range(4)))
+    assert all(scores == pytest.approx(alone, abs=0.02) for scores in together)
+    assert reranker.scores("花", []) == []
+
+
+def test_a_passage_longer_than_the_model_reads_is_cut(tmp_path: Path):
+    reranker = CrossEncoderReranker(str(tiny_cross_encoder(tmp_path / "model")), "cpu")
+    (whole, longer) = reranker.scores("花", ["生日" * 600, "生日" * 900])
+    assert whole == pytest.approx(longer, abs=0.02)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The test .* is marked with '@pyt
 
 
 def retriever(kb: KnowledgeBase, **settings: object) -> HybridRetriever:
-    return build_retriever(RetrievalSettings(**settings), kb)
+    return build_retriever(RetrievalSettings(reranker=None, **settings), kb)
 
 
 def texts(found: list[Document]) -> list[str]:
@@ -161,6 +161,40 @@ def test_a_reranker_reads_titles_too_and_decides_the_order(memory_kb: KnowledgeB
     assert [len(text) for text in shortest] == [round(1 / d.metadata["score"]) for d in found]
     assert all(text.endswith(d.page_content) for text, d in zip(shortest, found, strict=True))
     assert all(text.startswith(d.metadata["title"]) for text, d in zip(shortest, found, strict=True))
+
+
+def test_the_reranker_reads_no_more_than_it_is_given(memory_kb: KnowledgeBase):
+    fused = texts(HybridRetriever(knowledge_base=memory_kb, k=8).invoke("生日"))
+    made = HybridRetriever(knowledge_base=memory_kb, k=2, rerank=4, reranker=Backwards())
+    assert texts(made.invoke("生日")) == sorted(fused[:4], key=len)[:2]
+    assert len(made.reranker.seen) == 4
+    assert len(made.invoke("生日", k=6)) == 6
+    assert len(made.reranker.seen) == 6
+
+
+def test_passages_under_the_lowest_score_are_left_out(memory_kb: KnowledgeBase):
+    every = HybridRetriever(knowledge_base=memory_kb, k=8, reranker=Backwards()).invoke("生日")
+    lowest = every[2].metadata["score"]
+    made = HybridRetriever(knowledge_base=memory_kb, k=8, reranker=Backwards(), min_score=lowest)
+    assert texts(made.invoke("生日")) == texts([d for d in every if d.metadata["score"] >= lowest])
+    none = HybridRetriever(knowledge_base=memory_kb, k=8, reranker=Backwards(), min_score=1.0, mmr=0.5, sentences=1)
+    assert none.invoke("生日") == []
+
+
+class Overlap:
+    """A reranker that counts the question's characters in a text."""
+
+    def scores(self, query: str, passages: list[str]) -> list[float]:
+        return [sum(character in passage for character in query) / len(query) for passage in passages]
+
+
+def test_evidence_is_chosen_from_what_is_returned(memory_kb: KnowledgeBase):
+    options = {"knowledge_base": memory_kb, "k": 3, "neighbours": True, "reranker": Overlap()}
+    first, *_ = HybridRetriever(**options, sentences=1).invoke("她的生日是哪一天？")
+    assert first.page_content == "爱莉希雅有一头粉色的长发。\n她的生日是十一月十一日。\n她最喜欢的花是水晶花。"
+    assert first.metadata["evidence"] == "…她的生日是十一月十一日。…"
+    assert all("evidence" not in d.metadata for d in HybridRetriever(**options).invoke("水晶花"))
+    assert "evidence" not in retriever(memory_kb, sentences=1).invoke("水晶花")[0].metadata
 
 
 def test_searching_while_documents_are_replaced(open_kb: Open, chunks: list[Chunk]):
