@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from elysia_chat.chains.qa import PromptBudget, RetrievalQAChain
     from elysia_chat.ingest.report import DocumentState, IngestReport, Progress
     from elysia_chat.kb.personas import Persona
+    from elysia_chat.kb.rerank import Reranker
     from elysia_chat.kb.store import KnowledgeBase
     from elysia_chat.voice.build import Speech
     from elysia_chat.voice.speaker import Speaker
@@ -54,6 +55,7 @@ class Services:
         # The model takes longest to load; meanwhile the lore can be searched and ingested.
         self._model_lock = threading.Lock()
         self._knowledge_bases: dict[str, KnowledgeBase] = {}
+        self._rerankers: dict[str | None, Reranker | None] = {}
 
     @property
     def model(self) -> "BaseChatModel":
@@ -66,6 +68,20 @@ class Services:
         """The embeddings; the first use loads them."""
         with self._lock:
             return self._embeddings
+
+    def reranker(self, retrieval: RetrievalSettings | None = None) -> "Reranker | None":
+        """Return what reads the passages that were found, None where nothing does; the first use loads it.
+
+        Raises:
+            RerankerError: it is missing or cannot be loaded.
+        """
+        from elysia_chat.kb.rerank import build_reranker
+
+        name = (retrieval or self.settings.retrieval).reranker
+        with self._lock:
+            if name not in self._rerankers:
+                self._rerankers[name] = build_reranker(name, self.settings.embeddings)
+            return self._rerankers[name]
 
     @property
     def speech(self) -> "Speech":
@@ -173,7 +189,7 @@ class Services:
 
         Args:
             progress: called with the share done of the present step, from 0 to 1, and what it is.
-            embeddings: whether those of the embeddings are wanted.
+            embeddings: whether those of the search, embeddings and reranker, are wanted.
             model: whether those of the language model are wanted.
 
         Raises:
@@ -186,6 +202,13 @@ class Services:
             if progress is not None and not (models_dir() / FOLDER).is_dir():
                 progress(0.0, "converting multilingual-e5-small (once, some seconds)")
             embedding_folder()
+        if embeddings and self.settings.retrieval.reranker == "embedded":
+            from elysia_chat.kb.embedded_reranker import FOLDER as RERANKER_FOLDER
+            from elysia_chat.kb.embedded_reranker import embedded_reranker_folder
+
+            if progress is not None and not (models_dir() / RERANKER_FOLDER).is_dir():
+                progress(0.0, "making the reranker (once, some seconds)")
+            embedded_reranker_folder()
         if model:
             from elysia_chat.llm.build import prepare_chat_model
 
@@ -213,18 +236,32 @@ class Services:
         k: int | None = None,
         persona: str | None = None,
         retrieval: RetrievalSettings | None = None,
+        *,
+        evidence: bool = True,
     ) -> "list[Document]":
-        """Return the best `k` passages for a question, best first, with scores in their metadata."""
+        """Return the best `k` passages for a question, best first, with scores in their metadata.
+
+        Args:
+            question: what is asked.
+            k: how many; the settings decide where it is None.
+            persona: whose lore.
+            retrieval: in the place of the settings'.
+            evidence: whether their sentences for a prompt are chosen too; passages to be shown need none.
+        """
         chosen = retrieval or self.settings.retrieval
+        values: dict[str, Any] = {} if evidence else {"sentences": None}
         if k is not None:
-            chosen = RetrievalSettings(**{**chosen.model_dump(), "k": k, "candidates": max(k, chosen.candidates)})
+            values |= {"k": k, "candidates": max(k, chosen.candidates)}
+        if values:
+            chosen = RetrievalSettings(**{**chosen.model_dump(), **values})
         return self.retriever(persona, chosen).invoke(question)
 
     def retriever(self, persona: str | None = None, retrieval: RetrievalSettings | None = None) -> "BaseRetriever":
         """Return the LangChain retriever of a persona's lore."""
         from elysia_chat.kb.retriever import build_retriever
 
-        return build_retriever(retrieval or self.settings.retrieval, self.knowledge_base(persona))
+        chosen = retrieval or self.settings.retrieval
+        return build_retriever(chosen, self.knowledge_base(persona), self.reranker(chosen))
 
     def chain(
         self,
@@ -280,6 +317,7 @@ class Services:
             for knowledge_base in self._knowledge_bases.values():
                 knowledge_base.close()
             self._knowledge_bases.clear()
+            self._rerankers.clear()
 
     @cached_property
     def _model(self) -> "BaseChatModel":

@@ -54,7 +54,7 @@ def open_world(services: "Services", folder: Path) -> "Iterator[Callable[[str, i
         def search(question: str, k: int) -> "Sequence[Document]":
             values = {**settings.retrieval.model_dump(), "k": k, "candidates": max(k, settings.retrieval.candidates)}
             chosen = type(settings.retrieval)(**values)
-            return build_retriever(chosen, knowledge_base).invoke(question)
+            return build_retriever(chosen, knowledge_base, services.reranker(chosen)).invoke(question)
 
         yield search
     finally:

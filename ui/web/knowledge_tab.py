@@ -141,7 +141,7 @@ class KnowledgeTab:
         if not (question or "").strip():
             return ""
         try:
-            passages = self._page.services.search(question, k=_FOUND, persona=session.persona)
+            passages = self._page.services.search(question, k=_FOUND, persona=session.persona, evidence=False)
         except ElysiaChatError as error:
             return _notice(str(error))
         return found_html(question, passages, self._page.texts(session))

@@ -61,7 +61,7 @@ class Warmup:
     def _model(self) -> None:
         try:
             self._services.prepare()
-            _ = self._services.model
+            _ = self._services.reranker(), self._services.model
         except ElysiaChatError as error:
             self._errors.append(str(error))
 

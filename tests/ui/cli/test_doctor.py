@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from elysia_chat.kb import embedded_reranker
 from elysia_chat.llm import embedded
 from elysia_chat.voice import kokoro_weights
 from tests.ui.cli.conftest import Command, parsed
@@ -19,7 +20,7 @@ def test_the_fakes_run_everywhere(command: Command):
     found = checks(result)
     assert set(found) == {
         "settings", "python", "packages", "data folder", "disk", "memory", "torch", "gpu", "device", "language model",
-        "embeddings", "index", "voices", "xtuner",
+        "embeddings", "reranker", "index", "voices", "xtuner",
     }  # fmt: skip
     assert "The chat can run." in command("doctor").stdout
 
@@ -45,6 +46,20 @@ def test_weights_that_are_not_converted_yet_only_warn(command: Command):
     found = checks(result)
     assert result.exit_code == 0
     assert (found["language model"]["status"], found["embeddings"]["status"]) == ("warning", "warning")
+
+
+def test_the_reranker_is_looked_for(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def found(name: str) -> tuple[str, str]:
+        check = checks(command("doctor", "--json", "--set", f"retrieval.reranker={name}"))["reranker"]
+        return check["status"], check["detail"]
+
+    assert found("none") == ("ok", "off (retrieval.reranker)")
+    assert found(str(tmp_path)) == ("ok", str(tmp_path))
+    assert found("nobody/nothing")[0] == "warning"
+    monkeypatch.setattr(embedded_reranker, "has_factors", lambda: False)
+    assert found("embedded")[0] == "missing"
+    monkeypatch.setattr(embedded_reranker, "has_factors", lambda: True)
+    assert found("embedded")[0] == "warning"
 
 
 def test_a_server_that_does_not_answer(command: Command):
