@@ -5,7 +5,13 @@
 Every passage of the file is one chunk, without a title, so that the text alone decides. A world is a folder with
 `documents/` (or `lore/`) and `questions.json`; it is cut as the product cuts it, and a chunk is right where it comes
 from the question's source and holds an accepted answer. R@k is the share of questions with a right chunk among the
-first k, MRR the mean of 1/rank within the first ten. The last row is the product's own retriever by default.
+first k, MRR the mean of 1/rank within the first ten. The row “fusion alone” has the
+product's defaults, without a reranker.
+
+    python benchmarks/retrieval.py --world benchmarks/worlds/dev --reranker embedded --rerank 8,12,20 --sentences 2,3
+
+With a reranker, rows follow for each number of candidates that it reads, and a second table: sentence@k is the share
+of questions of which an accepted answer stands in what the first k passages bring into the prompt.
 """
 
 import argparse
@@ -16,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from elysia_chat.chains.prompt import prompt_text
 from elysia_chat.configs.settings import EmbeddingSettings, IngestSettings, RetrievalSettings, StoreSettings
 from elysia_chat.ingest.document import Limits
 from elysia_chat.ingest.loaders import load
@@ -23,7 +30,8 @@ from elysia_chat.ingest.splitter import split
 from elysia_chat.kb.chunk import Chunk, chunk_id
 from elysia_chat.kb.embeddings import build_embeddings, embedding_fingerprint
 from elysia_chat.kb.fusion import convex_fusion, reciprocal_rank_fusion
-from elysia_chat.kb.retriever import build_retriever
+from elysia_chat.kb.rerank import Reranker, build_reranker
+from elysia_chat.kb.retriever import HybridRetriever, build_retriever
 from elysia_chat.kb.store import KnowledgeBase, discard_index, open_knowledge_base
 
 PERSONA = "retrieval-benchmark"
@@ -34,10 +42,11 @@ CANDIDATES = "10,20,50"
 
 @dataclass(frozen=True)
 class Question:
-    """A question and the ids of the chunks that answer it."""
+    """A question, the ids of the chunks that answer it, and its accepted answers."""
 
     text: str
     right: frozenset[str]
+    answers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,39 @@ class Row:
     mrr: float
 
 
+@dataclass(frozen=True)
+class EvidenceRow:
+    """One line of the table of sentences; `characters` are those of four passages in the prompt, on average."""
+
+    corpus: str
+    rerank: int
+    sentences: int | None
+    s1: float
+    s2: float
+    s3: float
+    s4: float
+    characters: float
+
+
+class Remembering:
+    """A reranker that scores each pair once, however often it is asked for.
+
+    Args:
+        reranker: what scores.
+    """
+
+    def __init__(self, reranker: Reranker) -> None:
+        self._reranker = reranker
+        self._known: dict[tuple[str, str], float] = {}
+
+    def scores(self, query: str, passages: Sequence[str]) -> list[float]:
+        """Return the relevance of each passage."""
+        new = [passage for passage in dict.fromkeys(passages) if (query, passage) not in self._known]
+        for passage, score in zip(new, self._reranker.scores(query, new) if new else [], strict=True):
+            self._known[query, passage] = score
+        return [self._known[query, passage] for passage in passages]
+
+
 def read_squad(path: Path) -> tuple[list[Chunk], list[Question]]:
     """Return the passages as chunks, and the questions."""
     chunks, questions = [], []
@@ -72,7 +114,9 @@ def read_squad(path: Path) -> tuple[list[Chunk], list[Question]]:
             name = passage.get("id") or passage["qas"][0]["id"]
             chunk = Chunk(id=chunk_id(name, "", passage["context"]), text=passage["context"], document=name)
             chunks.append(chunk)
-            questions += [Question(qa["question"], frozenset([chunk.id])) for qa in passage["qas"]]
+            for qa in passage["qas"]:
+                answers = tuple(dict.fromkeys(answer["text"] for answer in qa.get("answers", ())))
+                questions.append(Question(qa["question"], frozenset([chunk.id]), answers))
     return chunks, questions
 
 
@@ -89,7 +133,7 @@ def read_world(folder: Path) -> tuple[list[Chunk], list[Question]]:
         answers = [answer.casefold() for answer in item["any_of"]]
         of_source = [chunk for chunk in chunks if chunk.document == item["source"]]
         exact = [c.id for c in of_source if any(answer in c.text.casefold() for answer in answers)]
-        questions.append(Question(item["q"], frozenset(exact or [c.id for c in of_source])))
+        questions.append(Question(item["q"], frozenset(exact or [c.id for c in of_source]), tuple(item["any_of"])))
     return chunks, questions
 
 
@@ -150,7 +194,7 @@ def fused(found: Sequence[Found], fuse: Callable[[Found], Mapping[str, float]]) 
 
 def run(
     corpus: str, chunks: list[Chunk], questions: list[Question], arguments: argparse.Namespace
-) -> tuple[list[Row], float]:
+) -> tuple[list[Row], list[EvidenceRow], float]:
     """Index a corpus, sweep, and measure the default retriever; also return its seconds for a question."""
     settings = EmbeddingSettings(name=arguments.embedder, threads=arguments.threads)
     store = StoreSettings(kind="memory" if arguments.memory else "chroma")
@@ -159,19 +203,70 @@ def run(
     )
     knowledge_base.clear()
     knowledge_base.write(chunks)
-    weights = [float(weight) for weight in arguments.weights.split(",")]
-    candidates = [int(count) for count in arguments.candidates.split(",")]
+    weights = [float(weight) for weight in arguments.weights.split(",") if weight]
+    candidates = [int(count) for count in arguments.candidates.split(",") if count]
     rows = list(sweep(corpus, questions, search(knowledge_base, questions), weights, candidates))
-    defaults = RetrievalSettings()
-    retriever = build_retriever(defaults, knowledge_base)
+    defaults = RetrievalSettings(reranker=None)
+    name = f"fusion alone ({defaults.fusion}, dense {defaults.dense_weight:.2f}, candidates {defaults.candidates})"
+    rows.append(measure(corpus, name, questions, ranked(build_retriever(defaults, knowledge_base), questions)))
+    evidence = []
+    chosen = RetrievalSettings(reranker=arguments.reranker)
+    reranker = build_reranker(chosen.reranker, settings)
     begun = time.perf_counter()
-    rankings = [[str(d.id) for d in retriever.invoke(question.text, k=10)] for question in questions]
+    for question in questions:
+        build_retriever(chosen, knowledge_base, reranker).invoke(question.text)
     seconds = (time.perf_counter() - begun) / len(questions)
-    name = f"the default ({defaults.fusion}, dense {defaults.dense_weight:.2f}, candidates {defaults.candidates})"
-    rows.append(measure(corpus, name, questions, rankings))
+    if reranker is not None:
+        made = reranked(corpus, questions, chosen, knowledge_base, reranker, arguments)
+        rows += [row for row in made if isinstance(row, Row)]
+        evidence = [row for row in made if isinstance(row, EvidenceRow)]
     knowledge_base.close()
     discard_index(PERSONA)
-    return rows, seconds
+    return rows, evidence, seconds
+
+
+def ranked(retriever: HybridRetriever, questions: Sequence[Question]) -> list[list[str]]:
+    """Return the first ten passages of each question by id."""
+    return [[str(d.id) for d in retriever.invoke(question.text, k=10)] for question in questions]
+
+
+def reranked(
+    corpus: str,
+    questions: Sequence[Question],
+    settings: RetrievalSettings,
+    knowledge_base: KnowledgeBase,
+    reranker: Reranker,
+    arguments: argparse.Namespace,
+) -> list[Row | EvidenceRow]:
+    """Return the rows of each number of candidates that the reranker reads, and of each number of sentences."""
+    remembering = Remembering(reranker)
+    rows: list[Row | EvidenceRow] = []
+    for rerank in (int(count) for count in arguments.rerank.split(",")):
+        values = {**settings.model_dump(), "rerank": rerank, "candidates": max(rerank, settings.candidates)}
+        whole = RetrievalSettings(**{**values, "sentences": None})
+        rankings = ranked(build_retriever(whole, knowledge_base, remembering), questions)
+        rows.append(measure(corpus, f"reranked, first {rerank}", questions, rankings))
+        for sentences in (None if count == "all" else int(count) for count in arguments.sentences.split(",")):
+            chosen = RetrievalSettings(**{**values, "sentences": sentences, "k": 4})
+            retriever = build_retriever(chosen, knowledge_base, remembering)
+            rows.append(evidence_row(corpus, chosen, retriever, questions))
+    return rows
+
+
+def evidence_row(
+    corpus: str, settings: RetrievalSettings, retriever: HybridRetriever, questions: Sequence[Question]
+) -> EvidenceRow:
+    """Return how often an accepted answer stands in the prompt's text of the first one to four passages."""
+    found = [0, 0, 0, 0]
+    characters = 0
+    for question in questions:
+        texts = [prompt_text(document) for document in retriever.invoke(question.text)]
+        characters += sum(map(len, texts))
+        for k in range(len(found)):
+            text = "\n".join(texts[: k + 1]).casefold()
+            found[k] += any(answer.casefold() in text for answer in question.answers)
+    shares = [count / len(questions) for count in found]
+    return EvidenceRow(corpus, settings.rerank, settings.sentences, *shares, characters / len(questions))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -182,6 +277,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--embedder", default="embedded", help="as embeddings.name in the settings")
     parser.add_argument("--weights", default=WEIGHTS, help="shares of the dense search, with commas")
     parser.add_argument("--candidates", default=CANDIDATES, help="candidates of each search, with commas")
+    parser.add_argument("--reranker", default="none", help="as retrieval.reranker in the settings")
+    parser.add_argument("--rerank", default="12", help="how many candidates the reranker reads, with commas")
+    parser.add_argument(
+        "--sentences", default="all,2,3,4", help="of a passage, with commas; 'all' is the whole passage"
+    )
     parser.add_argument("--threads", type=int, default=None, help="torch threads")
     parser.add_argument("--memory", action="store_true", help="keep the vectors in memory instead of Chroma")
     parser.add_argument("--json", type=Path, help="write the rows here as well")
@@ -197,14 +297,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not corpora:
         print("Nothing to measure: give a SQuAD file or --world.", file=sys.stderr)
         return 2
-    results = []
+    results: list[Row | EvidenceRow] = []
     for corpus, (chunks, questions) in corpora.items():
-        rows, seconds = run(corpus, chunks, questions, arguments)
-        results += rows
+        rows, evidence, seconds = run(corpus, chunks, questions, arguments)
+        results += [*rows, *evidence]
         print(f"\n{corpus}: {len(chunks)} passages, {len(questions)} questions, {seconds * 1000:.0f} ms a question\n")
         print("| search | R@1 | R@3 | R@5 | MRR |\n| --- | --- | --- | --- | --- |")
         for row in rows:
             print(f"| {row.method} | {row.r1:.3f} | {row.r3:.3f} | {row.r5:.3f} | {row.mrr:.3f} |")
+        if evidence:
+            print("\n| reranked | sentences | sentence@1 | @2 | @3 | @4 | characters |\n" + "| --- " * 7 + "|")
+        for line in evidence:
+            shares = " | ".join(f"{share:.3f}" for share in (line.s1, line.s2, line.s3, line.s4))
+            print(f"| {line.rerank} | {line.sentences or 'all'} | {shares} | {line.characters:.0f} |")
     if arguments.json:
         arguments.json.write_text(json.dumps([vars(row) for row in results], indent=2) + "\n", encoding="utf-8")
     return 0
