@@ -14,6 +14,21 @@ def fast_precision(device_type: str) -> "torch.autocast":
     """Return the context to compute in: bfloat16 products on a CPU that has them, else what the model is in."""
     import torch
 
+    return torch.autocast("cpu", torch.bfloat16, enabled=_is_fast(device_type))
+
+
+def hold_fast(model: "torch.nn.Module", device_type: str) -> None:
+    """Keep the weights of products in bfloat16 where `fast_precision` computes in it, else it casts them every time."""
+    import torch
+
+    if _is_fast(device_type):
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.Linear):
+                layer.to(torch.bfloat16)
+
+
+def _is_fast(device_type: str) -> bool:
+    import torch
+
     able = torch.cpu.get_capabilities()
-    fast = device_type == "cpu" and any(able.get(name, False) for name in _FAST_BFLOAT16)
-    return torch.autocast("cpu", torch.bfloat16, enabled=fast)
+    return device_type == "cpu" and any(able.get(name, False) for name in _FAST_BFLOAT16)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from elysia_chat.kb.errors import RerankerError
-from elysia_chat.kb.precision import fast_precision
+from elysia_chat.kb.precision import fast_precision, hold_fast
 
 if TYPE_CHECKING:
     from elysia_chat.configs.settings import EmbeddingSettings
@@ -53,6 +53,7 @@ class CrossEncoderReranker:
         if self._model.num_labels != 1:
             msg = f"'{name}' tells {self._model.num_labels} labels apart; a reranker gives one score."
             raise RerankerError(msg)
+        hold_fast(self._model, self._model.device.type)
         self._turn = threading.Lock()
 
     def scores(self, query: str, passages: Sequence[str]) -> list[float]:
