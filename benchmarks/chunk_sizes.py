@@ -126,7 +126,7 @@ def main() -> None:
 
     documents, questions = read_squad(arguments.path)
     embeddings = Remembering(build_embeddings(EmbeddingSettings(name=arguments.embedder, threads=arguments.threads)))
-    retrieval = RetrievalSettings(mode=arguments.mode)
+    retrieval = RetrievalSettings(mode=arguments.mode, reranker=None)
     print(f"{len(documents)} documents, {len(questions)} questions, {arguments.budget} characters of passages")
     print("size/overlap  chunks  mean  embedded   R@1   R@3  in budget")
     rows = []

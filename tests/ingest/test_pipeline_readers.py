@@ -25,7 +25,7 @@ class Reader(threading.Thread):
 
     def __init__(self, index):
         super().__init__()
-        self._retriever = build_retriever(RetrievalSettings(), index)
+        self._retriever = build_retriever(RetrievalSettings(reranker=None), index)
         self.stop = threading.Event()
         self.asked = 0
         self.unanswered = []
