@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Status = Literal["ok", "warning", "missing"]
 _DISTRIBUTION = "elysia-chat"
-_CONVERSION_GB = 1.5
+_CONVERSION_GB = 2.0
 _INDEX_GB = 0.2
 _MEMORY_GB = 3.0
 _ANSWERS_WITHIN_S = 2.0
