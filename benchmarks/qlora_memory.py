@@ -254,7 +254,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.tiny:
         arguments.shape, arguments.tokens, arguments.steps, arguments.rank = "tiny", "32,64", 2, 8
-    device = torch.device("cuda" if torch.cuda.is_available() and not arguments.tiny else "cpu")
+    device = torch.device("cuda", 0) if torch.cuda.is_available() and not arguments.tiny else torch.device("cpu")
     if device.type == "cpu" and not arguments.tiny:
         parser.error("this needs a CUDA GPU; --tiny tries the code on a CPU")
     guard_bitsandbytes()

@@ -95,6 +95,8 @@ class CapturedStep:
     """
 
     def __init__(self, step: Step, memory: KeyValues, pool: Any) -> None:
+        # The graph works on the step's tensors, and would go on to do so after they were given back.
+        self._step = step
         self.tokens, self.last, self.logits = step.tokens, step.last, step.logits
         length = int(memory.lengths[0])
         stream = torch.cuda.Stream()
@@ -164,9 +166,11 @@ class Steps:
         """Return the step of kernels made for Llamas, where the model is one and they are right and quicker."""
         if not fits(model):
             return None
+        # First of all, since it lays the weights anew, and a graph captured before reads them where they were.
+        llama = LlamaStep(model, self._memory)
         usual = self._made[1, self._memory.bounds[0]] = self._make(1, self._memory.bounds[0])
         try:
-            quick = self._captured(LlamaStep(model, self._memory))
+            quick = self._captured(llama)
         except (RuntimeError, kernel_error()) as error:
             log.warning("The kernels made for Llamas do not run here, so the usual ones do: %s", error)
             return None
