@@ -12,6 +12,10 @@ Its parts, the first being one stream of 512 tokens in and 256 out, against `mod
     python benchmarks/generation.py --shape internlm2-7b --random --reuse
     python benchmarks/generation.py --shape internlm2-7b --random --sessions 64 --requests 256
 
+A picture of what was written:
+
+    python benchmarks/generation.py --draw benchmarks/results/generation_h200.json docs/images/generation.png
+
 On a CPU the embedded model, by our chat model with llama.cpp, by llama.cpp alone on the same file, and by transformers:
 
     python benchmarks/generation.py --device cpu --threads 2
@@ -303,12 +307,34 @@ def programme(report: Report, options: argparse.Namespace) -> None:
             command += ["--shape", shape, "--bits", str(bits), "--requests", str(options.requests)]
             command += ["--json", str(written), "--measure", *measures]
             try:
-                subprocess.run(command, timeout=LONGEST_S, check=False)
+                code = subprocess.run(command, timeout=LONGEST_S, check=False).returncode
+                if code:
+                    print(f"  ended with exit code {code}", flush=True)
             except subprocess.TimeoutExpired:
                 print(f"  ended after {LONGEST_S} s", flush=True)
             if written.exists():
                 report.add(json.loads(written.read_text(encoding="utf-8")))
                 written.unlink()
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Draw the tokens a second of one stream, by model and by what computes it."""
+    from matplotlib.figure import Figure
+
+    bars = {}
+    for name, found in results.items():
+        model, _, measure = name.partition(": ")
+        if isinstance(found, dict) and "generate" in measure:
+            bars[f"{model}\ntransformers, {measure}"] = found["tokens_per_s"]
+        elif isinstance(found, dict) and measure == "stream":
+            bars[f"{model}\nElysia Chat, streamed"] = found["greedy"]["tokens_per_s"]
+    figure = Figure(figsize=(7, 0.6 + 0.5 * len(bars)), layout="constrained")
+    axes = figure.subplots()
+    axes.bar_label(axes.barh(list(bars), list(bars.values()), height=0.6), fmt="{:.0f}", padding=3)
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    axes.set_xlabel(f"tokens a second, one stream, {PROMPT} in and {ANSWER} out, {results['device']}")
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -325,7 +351,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2, help="on a CPU")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--draw", nargs=2, type=Path, metavar=("JSON", "PICTURE"), help="draw figures written before")
     options = parser.parse_args()
+    if options.draw:
+        draw(json.loads(options.draw[0].read_text(encoding="utf-8")), options.draw[1])
+        return
     if options.sessions or options.reuse:
         options.measure = ["reuse"] * options.reuse + ["sessions"] * bool(options.sessions)
     torch.set_num_threads(options.threads)
