@@ -63,8 +63,8 @@ class RetrievalSettings(_Strict):
     dense_weight: float = Field(0.3, ge=0.0, le=1.0, description="share of the dense ranking in the fusion")
     mmr: float | None = Field(None, ge=0.0, le=1.0, description="lambda of maximal marginal relevance; unset: off")
     neighbours: bool = Field(False, description="join each passage with the ones before and after it")
-    reranker: str | None = Field(None, description="cross-encoder that reads the candidates: 'embedded', a name or a "
-                                 "folder; 'none' or null: none")  # fmt: skip
+    reranker: str | None = Field("embedded", description="cross-encoder that reads the candidates: 'embedded', a name "
+                                 "or a folder; 'none' or null: none")  # fmt: skip
     rerank: int = Field(12, ge=1, le=200, description="of the fused candidates, how many the reranker reads")
     sentences: int | None = Field(3, ge=1, le=50, description="of a passage's sentences, how many reach the prompt: "
                                   "those that the reranker prefers; null: whole passages")  # fmt: skip

@@ -2,17 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from elysia_chat.kb.factors import add_factors
 from elysia_chat.training.dataset.manners import Passage
 from elysia_chat.training.dataset.scenes import join_sections
 from elysia_chat.training.errors import PresetError
 from elysia_chat.training.search.queries import SearchQuery, Sources
-from elysia_chat.training.search.run import MODEL, SearchRun, batches, train_search
+from elysia_chat.training.search.run import FACTORS, MODEL, SearchRun, batches, train_search
+from elysia_chat.training.search.workers import drawn_by_workers
 from tests.training.tiny_models import save_encoder
 
 
@@ -38,6 +41,26 @@ def test_a_batch_has_no_two_questions_of_one_origin():
     run = SearchRun("reranker", batch=24)
     for batch in islice(batches(run, Sources()), 5):
         assert len({query.origin for query in batch}) == 24
+
+
+def test_sentences_stand_alone_or_after_the_one_before():
+    queries = [query for query in islice(Sources(sentences=1.0).draw("7"), 300) if query.positive]
+    assert len(queries) > 200
+    for query in queries:
+        assert query.answer.casefold() in query.positive.casefold()
+        assert not any(query.answer.casefold() in passage.casefold() for passage in query.negatives)
+    whole = [query.positive for query in islice(Sources().draw("7"), 300) if query.positive]
+    assert sum(map(len, (query.positive for query in queries))) / len(queries) < 0.5 * sum(map(len, whole)) / len(whole)
+
+
+def test_workers_draw_the_same_questions_each_time():
+    def drawn() -> list[list[str]]:
+        found = drawn_by_workers(partial(batches, SearchRun("reranker", batch=3), Sources()), 2, "7")
+        return [[query.text for query in batch] for batch in islice(found, 4)]
+
+    first = drawn()
+    assert first == drawn()
+    assert first[0] != first[1]
 
 
 def test_sections_are_joined_as_the_index_joins_them():
@@ -70,6 +93,7 @@ class Few(Sources):
 
 @pytest.mark.parametrize("task", ["embedder", "reranker"])
 def test_the_loss_falls_and_the_encoder_alone_changes(encoder: Path, tmp_path: Path, task: str):
+    import torch
     from transformers import BertForSequenceClassification, BertModel
 
     run = SearchRun(task, steps=60, batch=6, negatives=2, rank=8, learning_rate=1e-2, max_tokens=64)
@@ -84,6 +108,9 @@ def test_the_loss_falls_and_the_encoder_alone_changes(encoder: Path, tmp_path: P
     options = {} if task == "reranker" else {"add_pooling_layer": False}
     merged = type(plain).from_pretrained(tmp_path / "out" / MODEL, **options).state_dict()
     assert set(merged) == set(plain.state_dict())
+    state = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
+    add_factors(state, tmp_path / "out" / FACTORS)
+    assert all(torch.allclose(merged[name], state[name], atol=0.02) for name in merged)
     changed = {name for name, tensor in plain.state_dict().items() if not tensor.equal(merged[name])}
     assert sum(".layer." in name for name in changed) == 6
     assert {name for name in changed if ".layer." not in name} <= {
@@ -94,6 +121,8 @@ def test_the_loss_falls_and_the_encoder_alone_changes(encoder: Path, tmp_path: P
 def test_settings_that_make_no_sense_are_told(encoder: Path, tmp_path: Path):
     with pytest.raises(PresetError, match="at least 1"):
         train_search(SearchRun("reranker", steps=0), Sources(), encoder, tmp_path)
+    with pytest.raises(PresetError, match="from 0 to 1"):
+        train_search(SearchRun("reranker", sentences=2.0), Sources(), encoder, tmp_path)
 
 
 def test_a_base_that_is_no_encoder_is_told(encoder: Path, tmp_path: Path):

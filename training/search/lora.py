@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from elysia_chat.kb.factors import FORMAT
+
 TARGETS = ("query", "key", "value", "dense")
-FORMAT = "low-rank-factors-1"
 
 
 def add_lora(model: Any, rank: int, *, dropout: float = 0.05, whole: tuple[str, ...] = ()) -> Any:

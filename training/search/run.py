@@ -51,11 +51,11 @@ class SearchRun:
     """
 
     task: Task
-    steps: int = 1000
+    steps: int = 2000
     batch: int = 64
     negatives: int = 5
     rank: int = 64
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
     temperature: float = 0.03
     max_tokens: int = 400
     seed: int = 1

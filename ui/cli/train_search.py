@@ -20,15 +20,18 @@ def search(
     base: Annotated[
         str, typer.Option("--base", metavar="MODEL", help="'embedded', or a folder with a BERT encoder.")
     ] = "embedded",
-    steps: Annotated[int, typer.Option("--steps", min=1)] = 1000,
+    steps: Annotated[int, typer.Option("--steps", min=1)] = 2000,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Questions a step.")] = 64,
     negatives: Annotated[int, typer.Option("--negatives", min=1, help="Other passages a question.")] = 5,
     rank: Annotated[int, typer.Option("--rank", min=1, help="Of the low-rank changes.")] = 64,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0.0)] = 3e-4,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0.0)] = 5e-4,
     squad: Annotated[
         Path | None, typer.Option("--squad", metavar="FILE", help="Questions in SQuAD's form to mix in.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed")] = 1,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Processes that draw questions; six keep a fast GPU busy.")
+    ] = 0,
 ) -> dict[str, Any]:
     """Train the search on invented worlds and scenes: for embeddings.name or retrieval.reranker."""
     from elysia_chat.training.commands import train_the_search
@@ -40,7 +43,7 @@ def search(
         folder = embedded_model_folder()
     settings = {
         "steps": steps, "batch": batch, "negatives": negatives, "rank": rank, "learning_rate": learning_rate,
-        "seed": seed,
+        "seed": seed, "workers": workers,
     }  # fmt: skip
     with progress_bar(run) as show:
         results = train_the_search(
