@@ -65,23 +65,16 @@ class RetrievalSettings(_Strict):
     neighbours: bool = Field(False, description="join each passage with the ones before and after it")
     reranker: str | None = Field("embedded", description="cross-encoder that reads the candidates: 'embedded', a name "
                                  "or a folder; 'none' or null: none")  # fmt: skip
-    rerank: int = Field(12, ge=1, le=200, description="of the fused candidates, how many the reranker reads")
+    rerank: int = Field(12, ge=1, le=200, description="of the candidates, how many the reranker reads")
     sentences: int | None = Field(3, ge=1, le=50, description="of a passage's sentences, how many reach the prompt: "
                                   "those that the reranker prefers; null: whole passages")  # fmt: skip
-    min_score: float | None = Field(None, ge=0.0, le=1.0, description="passages that the reranker scores lower are "
-                                    "left out; unset: none are")  # fmt: skip
+    min_score: float | None = Field(0.05, ge=0.0, le=1.0, description="passages that the reranker scores lower do not "
+                                    "reach the prompt; null: all do")  # fmt: skip
 
     @field_validator("reranker")
     @classmethod
     def _none_is_no_name(cls, value: str | None) -> str | None:
         return None if value == "none" else value
-
-    @model_validator(mode="after")
-    def _scores_have_a_reranker(self) -> "RetrievalSettings":
-        if self.min_score is not None and self.reranker is None:
-            msg = "retrieval.min_score needs retrieval.reranker: only its scores tell how well a passage fits"
-            raise ValueError(msg)
-        return self
 
     @model_validator(mode="after")
     def _enough_candidates(self) -> "RetrievalSettings":

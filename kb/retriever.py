@@ -36,7 +36,8 @@ class HybridRetriever(BaseRetriever):
         fusion: "convex" (of scores) or "rrf" (of ranks).
         dense_weight: share of the dense search in the fusion, 0..1.
         reranker: scores the candidates anew, and the sentences of the results; None leaves the fusion's order.
-        rerank: how many of the fused candidates the reranker reads, or `k` where that is more.
+        rerank: how many of the candidates the reranker reads, or `k` where that is more: two of three by the fusion,
+            the others by the dense search alone, which finds passages in another language than the question's.
         min_score: passages that the reranker scores lower are left out; None keeps all.
         sentences: how many sentences of a passage are its evidence; None leaves passages whole.
         mmr: lambda of maximal marginal relevance, 1 is relevance alone; None is off.
@@ -67,7 +68,7 @@ class HybridRetriever(BaseRetriever):
             return []
         found = self._candidates(query, max(wanted, self.candidates))
         if self.reranker is not None and found:
-            found = self._reranked(query, found[: max(wanted, self.rerank)])
+            found = self._reranked(query, _to_read(found, max(wanted, self.rerank)))
         if self.mmr is not None:
             found = diverse(found, self.knowledge_base, wanted, self.mmr)
         found = found[:wanted]
@@ -156,6 +157,14 @@ def build_retriever(
         mmr=settings.mmr,
         neighbours=settings.neighbours,
     )
+
+
+def _to_read(found: list[Document], count: int) -> list[Document]:
+    """Choose what the reranker reads from the fused candidates: most of them the best, the rest the nearest."""
+    best = found[: -(-count * 2 // 3)]
+    rest = found[len(best) :]
+    rest.sort(key=lambda document: document.metadata["dense_rank"] or len(found) + 1)
+    return [*best, *rest[: count - len(best)]]
 
 
 def _ranks(found: Sequence[tuple[Document, float]]) -> dict[str, int]:

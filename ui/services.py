@@ -246,10 +246,10 @@ class Services:
             k: how many; the settings decide where it is None.
             persona: whose lore.
             retrieval: in the place of the settings'.
-            evidence: whether their sentences for a prompt are chosen too; passages to be shown need none.
+            evidence: whether they are for a prompt: its sentences are chosen too, and what hardly fits is left out.
         """
         chosen = retrieval or self.settings.retrieval
-        values: dict[str, Any] = {} if evidence else {"sentences": None}
+        values: dict[str, Any] = {} if evidence else {"sentences": None, "min_score": None}
         if k is not None:
             values |= {"k": k, "candidates": max(k, chosen.candidates)}
         if values:

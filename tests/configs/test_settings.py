@@ -35,7 +35,6 @@ def test_users_file_is_read_when_none_is_named(data_folder: Path):
         ("colour=pink", r"Unknown setting 'colour'; known here: .*persona"),
         ("retrieval.k=99", r"retrieval\.k.*20.*99"),
         ("retrieval.candidates=1", r"retrieval\.candidates \(1\) must be at least retrieval\.k"),
-        ("retrieval={reranker: none, min_score: 0.2}", r"retrieval\.min_score needs retrieval\.reranker"),
         ("server.host=0.0.0.0", r"server\.user and server\.password"),
         ("model.kind=openai", r"model\.base_url and model\.name"),
         ("model.kind=llama", r"'embedded', 'transformers', 'gguf', 'openai' or 'scripted'"),
