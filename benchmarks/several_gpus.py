@@ -42,6 +42,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", nargs=2, metavar=("FOLDER", "WAY"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.steps < 3:
+        parser.error("--steps: at least 3, since the first is not counted")
     options.tokens = options.tokens or (256 if options.shape == "tiny" else 2048)
     if options.worker:
         train(Path(options.worker[0]), options.worker[1], options)
