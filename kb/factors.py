@@ -33,6 +33,7 @@ def add_factors(state: dict[str, "torch.Tensor"], path: Path) -> None:
         if target is None:
             raise EmbeddingModelError(_other_encoder(path, layer))
         old = state[target]
+        new: torch.Tensor | None
         if layer == name:
             new = tensor.to(old.dtype)
         elif name.endswith(_UP):

@@ -96,11 +96,11 @@ def _by_passages(drawn: _Drawn) -> SearchQuery:
 def _by_sentences(rng: Random, drawn: _Drawn) -> SearchQuery | None:
     """Put the sentence that answers among those around it; None where the answer stands in none or several."""
     before = rng.randrange(2)
-    near = _cut(drawn.right, before) if drawn.right else []
-    right = [item for item, sentence in near if drawn.answer and drawn.answer.casefold() in sentence.casefold()]
+    parts = _cut(drawn.right, before) if drawn.right else []
+    right = [item for item, sentence in parts if drawn.answer and drawn.answer.casefold() in sentence.casefold()]
     if drawn.right and len(right) != 1:
         return None
-    near = [item for item, _ in near if item not in right]
+    near = [item for item, _ in parts if item not in right]
     far = [item for passage in drawn.others for item, _ in _cut(passage, before)]
     rng.shuffle(near)
     # Sentences that share words with the question are the ones that are taken for its answer.
