@@ -10,8 +10,10 @@ from elysia_chat.chains.prompt import cited_numbers
 from elysia_chat.chains.refusal import is_refusal
 from elysia_chat.training.dataset.build import build_dataset
 from elysia_chat.training.dataset.checks import check_splits, supported
+from elysia_chat.training.dataset.compose import trimmed
 from elysia_chat.training.dataset.example import Example
 from elysia_chat.training.dataset.lexicon import KINDS, en_number, template_file, value, zh_number
+from elysia_chat.training.dataset.manners import Passage
 from elysia_chat.training.dataset.scenes import fill_scene, put, scenes, sentence_of
 from elysia_chat.training.dataset.voice import split
 from elysia_chat.training.dataset.world import attributes
@@ -79,6 +81,18 @@ def test_introductions_say_the_name_on_the_card(built: tuple[list[Example], list
     for item in built[0]:
         if item.kind == "introduction":
             assert item.expected[0] in item.answer
+
+
+def test_cut_passages_keep_what_the_answers_need() -> None:
+    sentences = [f"这是第{number}句关于灯塔的话。" for number in range(12)]
+    passage = Passage("d", "T", "H", "".join(sentences), (), "zh", frozenset())
+    for seed in range(20):
+        (cut,) = trimmed(Random(seed), [passage], ["第7句", "第11句"])
+        kept = [sentence for sentence in sentences if sentence in cut.text]
+        assert {sentences[7], sentences[11]} <= set(kept)
+        assert 2 <= len(kept) <= 4
+        assert cut.text.replace("…", "") == "".join(kept)
+        assert (cut.document, cut.title, cut.heading) == ("d", "T", "H")
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
