@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
-from playwright.sync_api import Page, Response, expect
+from playwright.sync_api import Locator, Page, Response, expect
 
 from elysia_chat.configs.errors import ElysiaChatError
 from elysia_chat.configs.loader import load_settings
@@ -160,6 +160,10 @@ class Visitor:
 
     def choose(self, value: str) -> None:
         self.page.locator(f'#drawer label:has(input[value="{value}"])').click()
+
+    def seed(self) -> Locator:
+        """Return the field by its label: an opened accordion gets its labels late, and its values once more with them."""
+        return self.page.get_by_role("textbox", name="Seed")
 
     def box(self) -> str:
         return self.page.locator("#box textarea").input_value()
