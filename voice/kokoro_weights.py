@@ -1,7 +1,7 @@
-"""Kokoro-82M from its four packages to one ONNX file in the data folder.
+"""Kokoro-82M from its four packages to a graph and the generator's weights in the data folder.
 
-The parts and the whole are checked by SHA-256, and the graph is rewritten to compute faster (`kokoro_graph`). That is
-atomic (a temporary folder whose files are renamed) and happens once, however many processes ask for it (a file lock).
+The parts and the whole are checked by SHA-256, and the published graph is taken apart (`kokoro_graph`). That is atomic
+(a temporary folder whose files are renamed) and happens once, however many processes ask for it (a file lock).
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import importlib.util
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from elysia_chat.configs.paths import ensure_dir, models_dir
 from elysia_chat.voice.errors import VoicePackageError
@@ -21,14 +22,16 @@ PART_SHA256 = (
     "4714e1d3c443a09baf059201aebdba6ebcd5799b94b98815cbcd36bf01cf645c",
 )
 MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
-FOLDER, MODEL_FILE, MARKER = "kokoro-82m", "model.onnx", "conversion.json"
+FOLDER, GRAPH_FILE, GENERATOR_FILE, MARKER = "kokoro-82m", "graph.onnx", "generator.safetensors", "conversion.json"
 # Raised whenever the conversion below writes something else, so that older files are converted again.
-RECIPE = 1
+RECIPE = 2
+# What the first recipe wrote in the place of the two files.
+_FORMER_FILE = "model.onnx"
 _BLOCK = 1 << 20
 
 
 def kokoro_model() -> Path:
-    """Return the ONNX file, converting it first where that has not been done (some seconds, 92 MB).
+    """Return the folder of the model, converting it first where that has not been done (some seconds, 142 MB).
 
     Raises:
         VoicePackageError: a package is missing or damaged; the message names it.
@@ -42,17 +45,15 @@ def kokoro_model() -> Path:
         with filelock.FileLock(models_dir() / f".{FOLDER}.lock"):
             if not is_converted(folder):
                 _convert(folder)
-    return folder / MODEL_FILE
+    return folder
 
 
 def is_converted(folder: Path) -> bool:
     """Tell whether the folder holds a complete conversion by the present recipe; looks at sizes, not contents."""
     try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        size = (folder / MODEL_FILE).stat().st_size
+        return bool(json.loads((folder / MARKER).read_text(encoding="utf-8")) == _marker(folder))
     except (OSError, ValueError):
         return False
-    return bool(marker == _marker(size))
 
 
 def missing_packages() -> list[str]:
@@ -62,23 +63,27 @@ def missing_packages() -> list[str]:
 
 def _convert(folder: Path) -> None:
     import onnx
+    from safetensors.numpy import save_file
 
-    from elysia_chat.voice.kokoro_graph import convolutions_to_products
+    from elysia_chat.voice.kokoro_graph import take_apart
 
     with tempfile.TemporaryDirectory(prefix=".", dir=folder) as temporary:
-        joined, fresh, marker = (Path(temporary) / name for name in ("joined.onnx", MODEL_FILE, MARKER))
+        fresh = Path(temporary)
+        joined = fresh / "joined.onnx"
         _join(joined)
         model = onnx.load(joined)
-        convolutions_to_products(model)
-        onnx.save(model, fresh)
-        marker.write_text(json.dumps(_marker(fresh.stat().st_size), indent=2) + "\n", encoding="utf-8")
+        save_file(take_apart(model), fresh / GENERATOR_FILE)
+        onnx.save(model, fresh / GRAPH_FILE)
+        (fresh / MARKER).write_text(json.dumps(_marker(fresh), indent=2) + "\n", encoding="utf-8")
+        (folder / _FORMER_FILE).unlink(missing_ok=True)
         # The marker comes last: without it, or with an older one, the conversion counts as not done.
-        fresh.replace(folder / MODEL_FILE)
-        marker.replace(folder / MARKER)
+        for name in (GRAPH_FILE, GENERATOR_FILE, MARKER):
+            (fresh / name).replace(folder / name)
 
 
-def _marker(size: int) -> dict[str, str | int]:
-    return {"recipe": RECIPE, "sha256": MODEL_SHA256, "bytes": size, "licence": "Apache-2.0"}
+def _marker(folder: Path) -> dict[str, Any]:
+    sizes = {name: (folder / name).stat().st_size for name in (GRAPH_FILE, GENERATOR_FILE)}
+    return {"recipe": RECIPE, "sha256": MODEL_SHA256, "bytes": sizes, "licence": "Apache-2.0"}
 
 
 def _join(target: Path) -> None:

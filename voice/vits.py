@@ -3,11 +3,11 @@
 import logging
 import threading
 from collections.abc import Iterable
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from elysia_chat.voice.engine import check_speakable
 from elysia_chat.voice.errors import SynthesisError, VoiceFolderError
+from elysia_chat.voice.threads import limit_threads
 
 if TYPE_CHECKING:
     from elysia_chat.voice.audio import Audio
@@ -79,7 +79,7 @@ class VitsEngine:
             "speaker_ids": None if self._speaker is None else torch.tensor([self._speaker]),
             "language_ids": None if number is None else torch.tensor([number]),
         }
-        with self._computing, _openmp().limit(limits=self._threads, user_api="openmp"):
+        with self._computing, limit_threads(self._threads):
             self._model.length_scale = self._length / min(max(speed, _SHORTEST), _LONGEST)
             made = self._model.inference(torch.tensor([ids]), aux_input=given)
         return made["model_outputs"].reshape(-1).float().numpy()
@@ -127,17 +127,6 @@ def _speaker_number(model: Any, voice: "Voice", speaker: str | None) -> int | No
         msg = f"The voice in {voice.folder} does not know its speaker '{wanted}': remove the voice and add it again."
         raise VoiceFolderError(msg)
     return names.index(wanted)
-
-
-@cache
-def _openmp() -> Any:
-    """Return what limits the threads of the calling thread's loops, and of no other's.
-
-    `torch.set_num_threads` would also change how many the language model gets.
-    """
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
 
 
 def known_languages(names: Iterable[str]) -> dict[str, str]:

