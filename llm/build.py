@@ -127,6 +127,7 @@ def _build_local(model: ModelSettings, sampling: dict[str, Any], progress: embed
         parallel=model.parallel or 1,
         threads=model.threads,
         queue=model.queue,
+        int8_decoding=_comes_as_it_is(model),
         **sampling,
     )
 
@@ -147,9 +148,12 @@ def uses_llama_cpp(model: ModelSettings) -> bool:
     if model.engine != "auto" or model.kind == "gguf":
         return model.engine != "transformers"
     # Another device or another format was asked for by name: transformers is what can give it.
-    as_it_comes = model.dtype == "auto" and model.quantization == "none"
-    on_cpu = choose_device(model.device).type == "cpu"
-    return model.kind == "embedded" and as_it_comes and on_cpu and _suits_processor()
+    return _comes_as_it_is(model) and choose_device(model.device).type == "cpu" and _suits_processor()
+
+
+def _comes_as_it_is(model: ModelSettings) -> bool:
+    """Tell whether it is the embedded model, and no number format was asked for: then the quickest one is taken."""
+    return model.kind == "embedded" and model.dtype == "auto" and model.quantization == "none"
 
 
 def _suits_processor() -> bool:

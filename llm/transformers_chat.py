@@ -35,6 +35,7 @@ class TransformersChatModel(LocalChatModel):
         context_tokens: int | None = None,
         prefix_tokens: int = PREFIX_TOKENS,
         parallel: int = 1,
+        int8_decoding: bool = False,
         **fields: Any,
     ) -> Self:
         """Load a model.
@@ -48,6 +49,7 @@ class TransformersChatModel(LocalChatModel):
             context_tokens: longest prompt plus answer; unset: the model's limit.
             prefix_tokens: tokens of prompt beginnings whose keys and values are kept on a CPU; 0 keeps none.
             parallel: answers written at once on a GPU; on a CPU it is one at a time.
+            int8_decoding: on a CPU, compute an answer's tokens with 8-bit copies of the weights.
             fields: of this class.
 
         Raises:
@@ -55,6 +57,10 @@ class TransformersChatModel(LocalChatModel):
             AdapterError: the adapter cannot be read or belongs to another model.
         """
         model, tokenizer = load_model(str(name), adapter, dtype, device, quantization)
+        if int8_decoding and model.device.type == "cpu":
+            from elysia_chat.llm.int8_decoding import decode_in_int8
+
+            decode_in_int8(model)
         engine = choose_engine(model, tokenizer, context_tokens, prefix_tokens, parallel)
         return cls(engine=engine, **{"model_name": Path(name).name, **fields})
 

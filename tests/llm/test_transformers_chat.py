@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
 from elysia_chat.llm.engine import Engine
 from elysia_chat.llm.errors import PromptTooLongError
+from elysia_chat.llm.int8_decoding import Int8Linear
 from elysia_chat.llm.sampling import Sampler
 from elysia_chat.llm.transformers_chat import TransformersChatModel
 
@@ -181,4 +182,12 @@ def test_a_folder_gives_the_same_answers(tmp_path: Path):
     assert model.invoke("hi").text == expected.invoke("hi").text
     assert (model.model_name, model.context_tokens) == ("tiny", tiny.CONTEXT)
     assert TransformersChatModel.from_folder(folder, context_tokens=64).context_tokens == 64
+    model.close()
+
+
+def test_tokens_with_8_bit_weights(tmp_path: Path):
+    folder = tiny.save(tmp_path / "tiny")
+    model = TransformersChatModel.from_folder(folder, device="cpu", int8_decoding=True, max_new_tokens=20)
+    assert any(isinstance(layer, Int8Linear) for layer in model.engine.model.modules())
+    assert model.invoke("hi").text
     model.close()
