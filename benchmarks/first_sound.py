@@ -38,7 +38,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the result here as well")
     arguments = parser.parse_args()
-    services = Services(load_settings())
+    # What has been said once would be heard at once.
+    services = Services(load_settings(overrides=["voice.cache_mb=0"]))
     services.ingest()
     services.speech.load()
     spoken_while_written(services, QUESTIONS[0])

@@ -47,7 +47,7 @@ def main() -> None:
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if browser is None:
         sys.exit("This needs Chromium: apt-get install chromium")
-    services = Services(load_settings(overrides=["server.port=0", *arguments.set]))
+    services = Services(load_settings(overrides=["server.port=0", "voice.cache_mb=0", *arguments.set]))
     services.ingest()
     services.speech.load()
     with serve(services) as url, sync_playwright() as playwright:

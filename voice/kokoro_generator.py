@@ -64,11 +64,12 @@ class Generator(nn.Module):
         self._dtype = torch.float32
 
     def prepare(self, dtype: torch.dtype) -> "Generator":
-        """Set the convolutions' number format and lay the weights as they are computed with."""
+        """Set the number format of all convolutions but the last, and lay the weights as they are computed with."""
         self.eval().requires_grad_(requires_grad=False)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-                layer.to(dtype)
+                # The last one's results are exponents and phases: rounded to bfloat16, they make most of its noise.
+                layer.to(torch.float32 if layer is self.conv_post else dtype)
                 layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
         self._dtype = dtype
         return self
@@ -99,7 +100,7 @@ class Generator(nn.Module):
             for block in others:
                 mean.add_(block(x, style))
             x = mean.div_(blocks)
-        x = self.conv_post(F.leaky_relu_(x, 0.01)).squeeze(2).float()
+        x = self.conv_post(F.leaky_relu_(x, 0.01).float()).squeeze(2)
         logarithm, phase = x.chunk(2, dim=1)
         spectrum = torch.polar(logarithm.exp(), phase.sin())
         return torch.istft(spectrum, len(self._window), self._hop, window=self._window).reshape(-1)
