@@ -101,7 +101,10 @@ class ModelSettings(_Strict):
     adapter: str | None = Field(
         None, description="PEFT adapter folder, or the name of one that was added; the embedded model brings its own"
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of the weights; 'auto' is what the processor is quick with, and on a CPU gives the "
+        "embedded model 8-bit copies for single tokens"
+    )  # fmt: skip
     quantization: Literal["none", "8bit", "4bit"] = Field(
         "none", description="makes the weights smaller while they are loaded (bitsandbytes; needs an NVIDIA GPU)"
     )
