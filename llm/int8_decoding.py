@@ -36,7 +36,7 @@ class Int8Linear(nn.Linear):
         rows = input.reshape(-1, self.in_features)
         if len(rows) > _MOST_ROWS:
             return super().forward(input)
-        made = torch.ops.aten._weight_int8pack_mm(rows, self.small, self.scales)
+        made: Tensor = torch.ops.aten._weight_int8pack_mm(rows, self.small, self.scales)
         if self.bias is not None:
             made = made + self.bias
         return made.reshape(*input.shape[:-1], self.out_features)
