@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 # From about eight tokens on, torch's 8-bit product is slower than bfloat16's.
 _MOST_ROWS = 4
+# Of a vocabulary's 262,144 rows, whose copies in float32 would take a gigabyte while they are made.
+_ROWS_AT_ONCE = 8192
 
 
 class Int8Linear(nn.Linear):
@@ -26,10 +28,16 @@ class Int8Linear(nn.Linear):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear.in_features, linear.out_features, bias=False, device="meta")
         self.weight, self.bias = linear.weight, linear.bias
-        whole = linear.weight.detach().float()
-        scales = whole.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / 127
-        self.register_buffer("small", (whole / scales).round().to(torch.int8), persistent=False)
-        self.register_buffer("scales", scales[:, 0].to(linear.weight.dtype), persistent=False)
+        weight = linear.weight.detach()
+        small = torch.empty_like(weight, dtype=torch.int8)
+        scales = torch.empty_like(weight[:, 0])
+        for begin in range(0, len(weight), _ROWS_AT_ONCE):
+            part = slice(begin, begin + _ROWS_AT_ONCE)
+            whole = weight[part].float()
+            steps = whole.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / 127
+            small[part], scales[part] = (whole / steps).round(), steps[:, 0]
+        self.register_buffer("small", small, persistent=False)
+        self.register_buffer("scales", scales, persistent=False)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the product, of shape (..., out_features)."""
