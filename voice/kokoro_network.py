@@ -113,7 +113,7 @@ def session_options(threads: int) -> Any:
 def products_saturate() -> bool:
     """Tell whether onnxruntime's fast 8-bit products overflow here, as they do on x86 processors without VNNI.
 
-    There its slower kernels have to be asked for; elsewhere they would cost a third of the speed for nothing.
+    There its slower kernels have to be asked for; elsewhere they would only cost time.
     """
     import onnxruntime
     from onnx import TensorProto, helper

@@ -25,7 +25,9 @@ def test_few_rows_are_computed_with_the_copy_and_many_with_the_weights(dtype: to
     assert torch.equal(fast(many), linear(many))
 
 
-def test_each_weight_is_kept_to_half_a_step():
+@pytest.mark.parametrize("rows_at_once", [2, 3, 8192])
+def test_each_weight_is_kept_to_half_a_step(rows_at_once: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("elysia_chat.llm.int8_decoding._ROWS_AT_ONCE", rows_at_once)
     linear = nn.Linear(32, 3, bias=False)
     linear.weight.data = torch.randn(3, 32) * torch.tensor([[1e-3], [1], [0]])
     fast = Int8Linear(linear.requires_grad_(requires_grad=False))

@@ -63,7 +63,8 @@ def test_logits_are_those_of_the_usual_forward(bias: bool, rope: str, dtype: tor
                 step.tokens.copy_(tokens[:, place : place + 1])
                 step()
                 difference = (step.logits[0] - expected[place]).norm() / expected[place].norm()
-                assert float(difference) < 0.02
+                # Another order of the sums in 16 bits: 0.024 on an H200. Wrong kernels differ by about 1.
+                assert float(difference) < 0.05
             assert int(memory.lengths[-1]) == end
 
 
