@@ -73,7 +73,10 @@ def _parts(parameters: dict[str, Any]) -> list[dict[str, torch.Size]]:
 
 
 def _random(name: str, shape: torch.Size, dtype: torch.dtype, spread: float) -> torch.Tensor:
-    return torch.ones(shape, dtype=dtype) if "norm" in name else torch.randn(shape, dtype=dtype) * spread
+    if "norm" in name:
+        return torch.ones(shape, dtype=dtype)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return (torch.randn(shape, dtype=dtype, device=device) * spread).cpu()
 
 
 def tokenizer(words: int = 2000) -> PreTrainedTokenizerFast:

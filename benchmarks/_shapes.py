@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from _internlm2 import INTERNLM2
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 SHAPES: dict[str, dict[str, int]] = {
@@ -20,6 +20,7 @@ SHAPES: dict[str, dict[str, int]] = {
         "intermediate_size": 128,
     },
 }
+WORD = 4
 _SPECIAL = ("<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>")
 _TEMPLATE = (
     "{{- bos_token -}}{%- for message in messages -%}"
@@ -29,12 +30,19 @@ _TEMPLATE = (
 
 
 def tokenizer(size: int) -> Any:
-    """Return a tokenizer that reads each byte as a token, with words enough to say whatever a model may say."""
-    words = ("".join(letters) for letters in itertools.product(string.ascii_lowercase, repeat=4))
+    """Return a tokenizer of words of four letters, enough of them for whatever a model may say, and of bytes.
+
+    An answer of such words is read again as the tokens that it was written in, as a real tokenizer nearly always does.
+    """
+    words = ("".join(letters) for letters in itertools.product(string.ascii_lowercase, repeat=WORD))
     names = [*_SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     names += itertools.islice(words, size - len(names))
-    inner = Tokenizer(models.BPE(vocab={name: number for number, name in enumerate(names)}, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    known = {name: number for number, name in enumerate(names)}
+    inner = Tokenizer(models.BPE(vocab=known, merges=[], ignore_merges=True))
+    word = pre_tokenizers.Split(Regex(f"[a-z]{{{WORD}}}"), "isolated")
+    inner.pre_tokenizer = pre_tokenizers.Sequence(
+        [word, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     inner.decoder = decoders.ByteLevel()
     inner.add_special_tokens(list(_SPECIAL))
     return PreTrainedTokenizerFast(

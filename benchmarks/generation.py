@@ -42,7 +42,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
-from _shapes import SHAPES, bytes_of_a_token, random_model, tokenizer
+from _shapes import SHAPES, WORD, bytes_of_a_token, random_model, tokenizer
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from elysia_chat.llm.engines import choose_engine
@@ -61,12 +61,13 @@ def chat_model(model: Any, words: Any, parallel: int = 1) -> TransformersChatMod
 
 
 def filled(chat: TransformersChatModel, messages: list[BaseMessage], tokens: int, seed: int) -> list[BaseMessage]:
-    """Return messages whose last one is filled up until the prompt has so many tokens."""
+    """Return messages whose last one is filled up with words until the prompt has so many tokens."""
     missing = tokens - chat.get_num_tokens_from_messages(messages)
+    known = sorted(word for word in chat.engine.tokenizer.get_vocab() if len(word) == WORD and word.isalpha())
     generator = torch.Generator().manual_seed(seed)
-    letters = torch.randint(97, 123, (missing,), generator=generator).tolist()
+    words = torch.randint(len(known), (missing,), generator=generator).tolist()
     *before, last = messages
-    return [*before, type(last)(f"{last.content}{''.join(map(chr, letters))}")]
+    return [*before, type(last)(f"{last.content}{''.join(known[word] for word in words)}")]
 
 
 def prompt(chat: TransformersChatModel, seed: int, tokens: int = PROMPT) -> list[BaseMessage]:

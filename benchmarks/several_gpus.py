@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--tokens", type=int, help="of a sequence; unset: 2048, tiny 256")
     parser.add_argument("--batch", type=int, default=1, help="sequences at a time")
-    parser.add_argument("--accumulation", type=int, default=4, help="batches a step, in each process")
+    parser.add_argument("--accumulation", type=int, default=16, help="batches a step, in each process")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", nargs=2, metavar=("FOLDER", "WAY"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -68,7 +68,11 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             print(f"{way}: left out, deepspeed is not installed", file=sys.stderr)
             continue
         for processes in options.processes:
-            rows.append({"way": way, "processes": processes, **run(folder, way, processes)})
+            try:
+                rows.append({"way": way, "processes": processes, **run(folder, way, processes)})
+            except subprocess.CalledProcessError as error:
+                print(f"{way}, {processes}: left out, it ended with exit code {error.returncode}", file=sys.stderr)
+                continue
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     for row in rows:
         alone = next((one["tokens_per_second"] for one in rows if (one["way"], one["processes"]) == (row["way"], 1)), 0)

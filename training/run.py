@@ -183,7 +183,8 @@ def _train(trainer: Any, model: Any, checkpoint: Path | None, out: Path) -> None
     from peft.helpers import disable_input_dtype_casting
 
     # Autocast chooses the type of each product; casting every input to the adapter's float32 first costs a third.
-    casting = disable_input_dtype_casting(model) if trainer.args.bf16 else nullcontext()
+    # DeepSpeed switches autocast off.
+    casting = disable_input_dtype_casting(model) if trainer.args.bf16 and not trainer.args.deepspeed else nullcontext()
     try:
         with casting:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
