@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -116,6 +117,37 @@ def test_the_loss_falls_and_the_encoder_alone_changes(encoder: Path, tmp_path: P
     assert {name for name in changed if ".layer." not in name} <= {
         "bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias",
     }  # fmt: skip
+
+
+def test_a_run_goes_on_from_the_factors_of_another(encoder: Path, tmp_path: Path):
+    from safetensors.torch import load_file
+
+    run = SearchRun("reranker", steps=2, batch=4, negatives=2, rank=8, max_tokens=64)
+    train_search(run, Few(), encoder, tmp_path / "first")
+    start = str(tmp_path / "first" / FACTORS)
+    still = replace(run, steps=1, learning_rate=0.0, start=start)
+    train_search(still, Few(), encoder, tmp_path / "again")
+    first, again = load_file(start), load_file(tmp_path / "again" / FACTORS)
+    assert first.keys() == again.keys()
+    assert all(first[name].equal(again[name]) for name in first)
+
+
+def test_factors_of_another_rank_or_task_are_told(encoder: Path, tmp_path: Path):
+    run = SearchRun("embedder", steps=1, batch=4, rank=8, max_tokens=64)
+    train_search(run, Few(), encoder, tmp_path / "first")
+    start = str(tmp_path / "first" / FACTORS)
+    for other in (replace(run, rank=4, start=start), replace(run, task="reranker", start=start)):
+        with pytest.raises(PresetError, match="of another rank"):
+            train_search(other, Few(), encoder, tmp_path / "out")
+    with pytest.raises(PresetError, match="holds no factors"):
+        train_search(replace(run, start=str(tmp_path / "none.safetensors")), Few(), encoder, tmp_path / "out")
+
+
+def test_a_run_ends_with_its_clock(encoder: Path, tmp_path: Path):
+    run = SearchRun("embedder", steps=10**6, batch=4, rank=4, max_tokens=64, seconds=1.0)
+    results = train_search(run, Few(), encoder, tmp_path / "out")
+    assert 0 < len(results["losses"]) < 10**6
+    assert (tmp_path / "out" / FACTORS).is_file()
 
 
 def test_settings_that_make_no_sense_are_told(encoder: Path, tmp_path: Path):

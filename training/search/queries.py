@@ -20,6 +20,9 @@ from elysia_chat.training.dataset.world import make_world
 
 # Slots that name people and places: two scenes that share them are easily confused.
 _NAMING = ("a", "b", "p", "t")
+# The chat scores a sentence after the one before it.
+_AFTER_ANOTHER = 0.8
+_COMPARED = 24
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def _by_passages(drawn: _Drawn) -> SearchQuery:
 
 def _by_sentences(rng: Random, drawn: _Drawn) -> SearchQuery | None:
     """Put the sentence that answers among those around it; None where the answer stands in none or several."""
-    before = rng.randrange(2)
+    before = int(rng.random() < _AFTER_ANOTHER)
     parts = _cut(drawn.right, before) if drawn.right else []
     right = [item for item, sentence in parts if drawn.answer and drawn.answer.casefold() in sentence.casefold()]
     if drawn.right and len(right) != 1:
@@ -104,6 +107,7 @@ def _by_sentences(rng: Random, drawn: _Drawn) -> SearchQuery | None:
     far = [item for passage in drawn.others for item, _ in _cut(passage, before)]
     rng.shuffle(near)
     # Sentences that share words with the question are the ones that are taken for its answer.
+    far = rng.sample(far, min(len(far), _COMPARED))
     asked = set(words(drawn.text))
     far.sort(key=lambda item: rng.random() - 0.4 * len(asked & set(words(item.text))))
     others = near[:4] + far[: max(2, 6 - len(near[:4]))]

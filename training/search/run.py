@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from elysia_chat.configs.paths import ensure_dir
 from elysia_chat.kb.embeddings import without_progress_bars
 from elysia_chat.training.errors import PresetError
-from elysia_chat.training.search.lora import add_lora, save_factors
+from elysia_chat.training.search.lora import add_lora, load_factors, save_factors
 from elysia_chat.training.search.queries import SearchQuery, Sources
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class SearchRun:
         seed: of the questions and the start.
         sentences: share of a reranker's questions whose passages are cut into sentences.
         workers: processes that draw questions; with another number other questions are drawn. 0: none beside this one.
+        start: the factors of an earlier run of the same task and rank, to go on from; "" for none.
+        seconds: after which the run ends, its learning rate brought down in time; 0: after its steps alone.
     """
 
     task: Task
@@ -61,6 +63,8 @@ class SearchRun:
     seed: int = 1
     sentences: float = 0.4
     workers: int = 0
+    start: str = ""
+    seconds: float = 0.0
 
 
 def train_search(
@@ -82,16 +86,16 @@ def train_search(
         What `results.json` holds.
 
     Raises:
-        PresetError: the settings make no sense, or the base holds no BERT encoder.
+        PresetError: the settings make no sense, the base holds no BERT encoder, or the factors do not fit it.
     """
     import torch
-    from transformers import AutoTokenizer, get_linear_schedule_with_warmup
+    from transformers import AutoTokenizer
 
     if run.task not in ("embedder", "reranker") or min(run.steps, run.batch, run.negatives, run.rank) < 1:
         msg = "A search run needs the task embedder or reranker, and steps, batch, negatives and rank of at least 1."
         raise PresetError(msg)
-    if run.workers < 0 or not 0 <= run.sentences <= 1:
-        msg = "The workers of a search run are 0 or more, and its sentences a share from 0 to 1."
+    if min(run.workers, run.seconds) < 0 or not 0 <= run.sentences <= 1:
+        msg = "The workers and seconds of a search run are 0 or more, and its sentences a share from 0 to 1."
         raise PresetError(msg)
     if run.task == "reranker":
         sources = replace(sources, sentences=run.sentences)
@@ -102,14 +106,19 @@ def train_search(
     with _without_reports():
         tokenizer = AutoTokenizer.from_pretrained(base)
         model = _model(run, base).to(device)
+    if run.start:
+        load_factors(model, Path(run.start))
     optimiser = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=run.learning_rate, weight_decay=0.01,
     )  # fmt: skip
-    schedule = get_linear_schedule_with_warmup(optimiser, round(_WARM_UP * run.steps), run.steps)
+    started = time.monotonic()
+    done = partial(_done, run, started)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min((step + 1) / max(1.0, _WARM_UP * run.steps), (1 - done(step)) / (1 - _WARM_UP), 1.0)
+    )
     loss_of = _embedder_loss if run.task == "embedder" else _reranker_loss
     losses: list[float] = []
-    started = time.monotonic()
     for queries in itertools.islice(_drawn(run, sources), run.steps):
         with torch.autocast(device.type, torch.bfloat16):
             loss = loss_of(run, model, tokenizer, queries)
@@ -121,12 +130,14 @@ def train_search(
         losses.append(float(loss.detach()))
         if progress is not None:
             progress(len(losses))
+        if done(len(losses)) >= 1.0:
+            break
     last = losses[-max(1, len(losses) // 10) :]
     facts = {
         **asdict(run), "loss": round(sum(last) / len(last), 4), "seconds": round(time.monotonic() - started, 1),
         "device": device.type,
     }  # fmt: skip
-    save_factors(model, out / FACTORS, facts, HEADS if run.task == "reranker" else ())
+    save_factors(model, out / FACTORS, facts)
     results = {**facts, "losses": [round(value, 4) for value in losses]}
     (out / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     if run.task == "embedder":
@@ -135,6 +146,12 @@ def train_search(
         model.merge_and_unload().save_pretrained(out / MODEL)
         tokenizer.save_pretrained(out / MODEL)
     return results
+
+
+def _done(run: SearchRun, started: float, steps: int) -> float:
+    """Return how much of a run is done, from 0 to 1, by its steps or by its clock."""
+    passed = (time.monotonic() - started) / run.seconds if run.seconds else 0.0
+    return min(1.0, max(steps / run.steps, passed))
 
 
 def _drawn(run: SearchRun, sources: Sources) -> Iterator[list[SearchQuery]]:

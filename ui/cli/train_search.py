@@ -29,6 +29,12 @@ def search(
         Path | None, typer.Option("--squad", metavar="FILE", help="Questions in SQuAD's form to mix in.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed")] = 1,
+    start: Annotated[
+        Path | None, typer.Option("--start", metavar="FILE", help="factors.safetensors of a run to go on from.")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.0, help="End after so long, where that is before the steps. 0: never.")
+    ] = 0.0,
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Processes that draw questions; six keep a fast GPU busy.")
     ] = 0,
@@ -43,7 +49,7 @@ def search(
         folder = embedded_model_folder()
     settings = {
         "steps": steps, "batch": batch, "negatives": negatives, "rank": rank, "learning_rate": learning_rate,
-        "seed": seed, "workers": workers,
+        "seed": seed, "workers": workers, "start": str(start.expanduser()) if start else "", "seconds": seconds,
     }  # fmt: skip
     with progress_bar(run) as show:
         results = train_the_search(
@@ -55,6 +61,6 @@ def search(
             progress=lambda done: show("training the search", done, steps),
         )
     setting = "retrieval.reranker" if task == "reranker" else "embeddings.name"
-    run.out.print(f"{steps} steps, {results['seconds']:.0f} s, loss {results['loss']:.4f}")
+    run.out.print(f"{len(results['losses'])} steps, {results['seconds']:.0f} s, loss {results['loss']:.4f}")
     run.out.print(printable(f"Next: elysia-chat web --set {setting}={results['model']}"), soft_wrap=True)
     return {key: value for key, value in results.items() if key != "losses"}
