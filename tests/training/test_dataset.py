@@ -10,7 +10,7 @@ from elysia_chat.chains.prompt import cited_numbers
 from elysia_chat.chains.refusal import is_refusal
 from elysia_chat.training.dataset.build import build_dataset
 from elysia_chat.training.dataset.checks import check_splits, supported
-from elysia_chat.training.dataset.compose import trimmed
+from elysia_chat.training.dataset.compose import evidence
 from elysia_chat.training.dataset.example import Example
 from elysia_chat.training.dataset.lexicon import KINDS, en_number, template_file, value, zh_number
 from elysia_chat.training.dataset.manners import Passage
@@ -20,7 +20,9 @@ from elysia_chat.training.dataset.world import attributes
 from elysia_chat.training.errors import DatasetError
 from elysia_chat.training.tokens import read_examples
 
-REFUSING = {"refusal", "scene_refusal", "reading_refusal", "lore_refusal", "follow_up_refusal", "empty"}
+REFUSING = {
+    "refusal", "scene_refusal", "reading_refusal", "lore_refusal", "lost_refusal", "follow_up_refusal", "empty",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +54,18 @@ def test_refusals_are_recognised_and_name_no_passage(built: tuple[list[Example],
 
 def test_the_mix_has_all_parts(built: tuple[list[Example], list[Example], Path]) -> None:
     kinds = Counter(item.kind for item in built[0])
-    assert {"fact", "refusal", "scene", "scene_refusal", "follow_up", "lore", "introduction", "small_talk"} <= set(
-        kinds
-    )
+    wanted = {
+        "fact",
+        "refusal",
+        "scene",
+        "scene_refusal",
+        "lost_refusal",
+        "follow_up",
+        "lore",
+        "introduction",
+        "small_talk",
+    }
+    assert wanted <= set(kinds)
     asked = sum(kinds[kind] for kind in kinds if kind in REFUSING or kind in ("fact", "scene", "lore", "follow_up"))
     assert 0.15 < sum(kinds[kind] for kind in REFUSING) / asked < 0.35
     languages = Counter(item.language for item in built[0])
@@ -73,8 +84,12 @@ def test_groups_stand_together_and_begin_alike(built: tuple[list[Example], list[
     assert len(names) == len(set(names))
     shared = [found for found in groups if len(found) > 1 and found[0].kind in ("fact", "scene")]
     assert shared
+    passages = [{item.messages[-1]["content"].rpartition("\n")[0] for item in found} for found in shared]
+    whole, cut = [one for one in passages if len(one) == 1], [one for one in passages if len(one) > 1]
+    assert whole
+    assert cut
     for found in shared:
-        assert len({item.messages[-1]["content"].rpartition("\n")[0] for item in found}) == 1
+        assert len({item.messages[0]["content"] for item in found}) == 1
 
 
 def test_introductions_say_the_name_on_the_card(built: tuple[list[Example], list[Example], Path]) -> None:
@@ -83,16 +98,25 @@ def test_introductions_say_the_name_on_the_card(built: tuple[list[Example], list
             assert item.expected[0] in item.answer
 
 
-def test_cut_passages_keep_what_the_answers_need() -> None:
-    sentences = [f"这是第{number}句关于灯塔的话。" for number in range(12)]
-    passage = Passage("d", "T", "H", "".join(sentences), (), "zh", frozenset())
+def test_evidence_holds_the_sentence_that_answers_and_few_others() -> None:
+    sentences = [f"这是关于灯塔的第{number}句话，讲的是另外的事。" for number in range(12)]
+    right = Passage("d", "T", "H", "".join(sentences), (), "zh", frozenset())
+    wrong = [Passage(f"w{number}", "W", "", "".join(sentences[:6]), (), "zh", frozenset()) for number in range(3)]
     for seed in range(20):
-        (cut,) = trimmed(Random(seed), [passage], ["第7句", "第11句"])
-        kept = [sentence for sentence in sentences if sentence in cut.text]
-        assert {sentences[7], sentences[11]} <= set(kept)
-        assert 2 <= len(kept) <= 4
-        assert cut.text.replace("…", "") == "".join(kept)
-        assert (cut.document, cut.title, cut.heading) == ("d", "T", "H")
+        found = evidence(Random(seed), "灯塔的第7句讲什么？", [*wrong, right], 4, ["第7句"])
+        assert found is not None
+        kept, source = found
+        assert sentences[7] in kept[source - 1].text
+        assert (kept[source - 1].document, kept[source - 1].title, kept[source - 1].heading) == ("d", "T", "H")
+        assert 2 <= sum(sentence in item.text for item in kept for sentence in sentences) <= 6
+        assert all(item.text.replace("…", "") for item in kept)
+
+
+def test_there_is_no_evidence_where_no_single_sentence_answers() -> None:
+    passage = Passage("d", "T", "", "灯塔在海边的山上。它有七层那么高。", (), "zh", frozenset())
+    assert evidence(Random(1), "灯塔在哪里？", [passage], 1, ["海边的山上。它"]) is None
+    kept, source = evidence(Random(1), "灯塔在哪里？", [passage]) or ([], -1)
+    assert (len(kept), source) == (1, 0)
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:

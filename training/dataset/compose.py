@@ -7,7 +7,8 @@ from random import Random
 from langchain_core.documents import Document
 
 from elysia_chat.chains.prompt import Turn, build_prompt
-from elysia_chat.kb.sentences import keep_sentences, sentences
+from elysia_chat.kb.sentences import keep_sentences, sentences, with_context
+from elysia_chat.kb.words import words
 from elysia_chat.training.dataset.example import Example
 from elysia_chat.training.dataset.manners import Passage
 from elysia_chat.training.dataset.questions import bare_question, dress, quoted, restated, too_near
@@ -15,6 +16,8 @@ from elysia_chat.training.dataset.voice import Speaker, affirm, refuse, split
 from elysia_chat.training.dataset.world import Attribute, Entity, Stated, World
 
 _ENDS = "。！？.!?…"
+_SENTENCES = (2, 3, 4, 4, 4, 4, 5, 6)
+"""How many sentences reach a prompt: mostly as many as the chat takes."""
 _ROLE = {"system": "system", "human": "user", "ai": "assistant"}
 
 
@@ -73,20 +76,50 @@ def arrange(rng: Random, right: Passage | None, others: Sequence[Passage], size:
     return chosen, place + 1
 
 
-def trimmed(rng: Random, passages: Sequence[Passage], needed: Sequence[str]) -> list[Passage]:
-    """Cut passages to some of their sentences, as the chat does, and keep those in which any of some words stand."""
-    found = []
-    for passage in passages:
-        parts = sentences(passage.text)
-        kept = {
-            number
-            for number, part in enumerate(parts)
-            if any(words.casefold() in part.casefold() for words in needed)
-        }  # fmt: skip
-        rest = [number for number in range(len(parts)) if number not in kept]
-        kept.update(rng.sample(rest, min(len(rest), max(rng.randrange(2), rng.choice((2, 3, 3, 4)) - len(kept)))))
-        found.append(replace(passage, text=keep_sentences(passage.text, kept)))
-    return found
+def evidence(
+    rng: Random, question: str, passages: Sequence[Passage], source: int = 0, needed: Sequence[str] = ()
+) -> tuple[list[Passage], int] | None:
+    """Cut passages to the few sentences that the search of the chat would choose for a question.
+
+    Sentences that share words with the question are chosen before others, and the one that answers before all of them;
+    passages of which none is chosen are left out.
+
+    Args:
+        rng: the source of chance.
+        question: what is asked.
+        passages: what was found.
+        source: number of the passage that answers, from 1; 0 where none does.
+        needed: words of which one stands in the sentence that answers.
+
+    Returns:
+        The passages, and the number of the one that answers; None where no single sentence of it does.
+    """
+    asked = set(words(question))
+    scores: dict[tuple[int, int], float] = {}
+    right: list[tuple[int, int]] = []
+    for place, passage in enumerate(passages):
+        for number, part in enumerate(sentences(passage.text)):
+            alike = len(asked & set(words(part)))
+            scores[place, number] = min(2.0, 0.5 * alike) + rng.gauss(0, 0.6)
+            if place + 1 == source and any(item.casefold() in part.casefold() for item in needed):
+                right.append((place, number))
+    if source and not right:
+        return None
+    answering = max(right, key=lambda spot: scores[spot]) if right else None
+    if answering is not None:
+        scores[answering] += 1.5
+    ranked = sorted(scores, key=lambda spot: (spot != answering, -scores[spot]))
+    chosen: dict[int, set[int]] = {}
+    best: dict[int, float] = {}
+    for spot in ranked[: rng.choice(_SENTENCES)]:
+        chosen.setdefault(spot[0], set()).add(spot[1])
+        best[spot[0]] = max(best.get(spot[0], 0.0), scores[spot])
+    order = sorted(best, key=lambda place: -(best[place] + rng.gauss(0, 0.6)))
+    kept = []
+    for place in order:
+        text = passages[place].text
+        kept.append(replace(passages[place], text=keep_sentences(text, with_context(sentences(text), chosen[place]))))
+    return kept, order.index(source - 1) + 1 if source else 0
 
 
 def rank_others(

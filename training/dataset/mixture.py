@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from random import Random
 
-from elysia_chat.training.dataset.compose import Asked, build_example, follow_up, trimmed
+from elysia_chat.training.dataset.compose import Asked, build_example, evidence, follow_up
 from elysia_chat.training.dataset.example import Example
 from elysia_chat.training.dataset.lore import LoreQuestion
 from elysia_chat.training.dataset.manners import Passage, write_passages
@@ -12,7 +12,7 @@ from elysia_chat.training.dataset.panels import empty_panel, fact_panel, lore_pa
 from elysia_chat.training.dataset.reading import ReadingQuestion
 from elysia_chat.training.dataset.scenes import scene_panel
 from elysia_chat.training.dataset.talk import Dialogue, general_talk, introduction, talk_example
-from elysia_chat.training.dataset.voice import Speaker, stranger
+from elysia_chat.training.dataset.voice import Speaker, refuse, stranger
 from elysia_chat.training.dataset.world import World, make_world
 from elysia_chat.training.errors import DatasetError
 
@@ -34,7 +34,8 @@ class Mix:
         other_voices: share of panels in the voice of another character.
         english: share of panels in English.
         injected: share of `facts` panels with an instruction in a passage.
-        trimmed: share of panels whose passages are cut to some of their sentences.
+        evidence: share of panels in which each question has only the sentences that the search would choose for it.
+        lost: share of those questions whose answer the search has missed, so that it is not known.
         questions: most questions a panel.
     """
 
@@ -50,7 +51,8 @@ class Mix:
     other_voices: float = 0.2
     english: float = 0.42
     injected: float = 0.05
-    trimmed: float = 0.5
+    evidence: float = 0.6
+    lost: float = 0.06
     questions: float = 8
 
     @classmethod
@@ -148,20 +150,41 @@ def _panel(rng: Random, part: str, material: Material, speaker: Speaker, scenery
             return _talk(rng, material, speaker, passages, count)
         case "empty":
             asked = empty_panel(rng, world, passages, speaker, count)
-    if rng.random() < mix.trimmed:
-        shown = trimmed(rng, shown, _answering(asked, shown))
-    return [_example(speaker, item, shown) for item in asked]
+    if rng.random() >= mix.evidence:
+        return [_example(speaker, item, shown) for item in asked]
+    return [_cut(rng, speaker, item, shown, mix.lost) for item in asked]
 
 
-def _answering(asked: Sequence[Asked], shown: Sequence[Passage]) -> list[str]:
-    """Return the words that a passage needs for the answers; a question by a value needs that value."""
-    keys = {item.fact for item in asked}
-    values = [stated.fact.value for passage in shown for stated in passage.stated if stated.fact.key in keys]
-    return [*values, *(words for item in asked for words in item.expected)]
+def _cut(rng: Random, speaker: Speaker, asked: Asked, shown: Sequence[Passage], lost: float) -> Example:
+    """Ask with the evidence alone; where that misses the answer, it is not known."""
+    stated = [item.fact for passage in shown for item in passage.stated]
+    needed = [fact.value for fact in stated if fact.key == asked.fact] or asked.expected
+    found = evidence(rng, asked.question, shown, asked.source, needed)
+    if found is None or (asked.source and not _says(found[0][found[1] - 1], asked.expected)):
+        return _example(speaker, asked, shown)
+    passages, source = found
+    if source and rng.random() < lost:
+        passages = [item for number, item in enumerate(passages, 1) if number != source]
+        if not any(_says(item, asked.expected) for item in passages):
+            missed = replace(
+                asked, answer=refuse(rng, speaker), fact=f"{asked.fact}?", expected=(), source=0, kind="lost_refusal"
+            )
+            return _example(speaker, missed, passages)
+        passages = found[0]
+    answer = asked.answer.replace(f"[{asked.source}]", f"[{source}]") if source else asked.answer
+    return _example(speaker, replace(asked, answer=answer, source=source), passages)
+
+
+def _says(passage: Passage, expected: Sequence[str]) -> bool:
+    """Tell whether one of some words stands in a passage or above it."""
+    text = f"{passage.title}\n{passage.heading}\n{passage.text}".casefold()
+    return any(words.casefold() in text for words in expected)
 
 
 def _talk(rng: Random, material: Material, speaker: Speaker, passages: list[Passage], count: int) -> list[Example]:
     around = _around(rng, material, passages)
+    if around and rng.random() < material.mix.evidence:
+        around, _ = evidence(rng, "", around) or (around, 0)
     dialogues = material.dialogues if speaker.style == "elysia" else general_talk(speaker.language)
     made: list[Example] = [introduction(rng, speaker, material.dialogues, around)]
     for _ in range(count - 2):
