@@ -66,7 +66,7 @@ class RetrievalSettings(_Strict):
     reranker: str | None = Field("embedded", description="cross-encoder that reads the candidates: 'embedded', a name "
                                  "or a folder; 'none' or null: none")  # fmt: skip
     rerank: int = Field(12, ge=1, le=200, description="of the candidates, how many the reranker reads")
-    sentences: int | None = Field(3, ge=1, le=50, description="of a passage's sentences, how many reach the prompt: "
+    sentences: int | None = Field(4, ge=1, le=50, description="how many sentences of these passages reach the prompt: "
                                   "those that the reranker prefers; null: whole passages")  # fmt: skip
     min_score: float | None = Field(0.05, ge=0.0, le=1.0, description="passages that the reranker scores lower do not "
                                     "reach the prompt; null: all do")  # fmt: skip

@@ -1,13 +1,13 @@
-"""The evidence in a passage: the sentences that most likely answer the question, in their order, for a short prompt."""
+"""The evidence in what was found: the sentences that most likely answer the question, for a short prompt."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from langchain_core.documents import Document
 
 from elysia_chat.kb.chunk import HEADING_SEPARATOR, Chunk
-from elysia_chat.kb.sentences import keep_sentences, sentences
+from elysia_chat.kb.sentences import keep_sentences, sentences, with_context
 
 if TYPE_CHECKING:
     from elysia_chat.kb.rerank import Reranker
@@ -25,7 +25,7 @@ class _Parts:
     """
 
     def __init__(self, passage: Document) -> None:
-        self._passage = passage
+        self.passage = passage
         self._texts = sentences(passage.page_content)
         self.above: dict[int, int | None] = {}
         heading = None
@@ -36,38 +36,48 @@ class _Parts:
                 self.above[number] = heading
 
     def indexed(self, number: int) -> str:
-        """Return a sentence as if it were a passage of its own, with the headings above it."""
-        above, metadata = self.above[number], self._passage.metadata
+        """Return a sentence after the one before it, as if they were a passage, with the headings above them."""
+        above, metadata = self.above[number], self.passage.metadata
         inner = "" if above is None else _HEADING.sub(r"\1", self._texts[above])
         heading = HEADING_SEPARATOR.join(filter(None, [str(metadata.get("heading", "")), inner]))
-        return Chunk.from_stored("", self._texts[number], {**metadata, "heading": heading}).indexed_text
+        before = [self._texts[number - 1]] if number - 1 in self.above else []
+        text = "\n".join([*before, self._texts[number]])
+        return Chunk.from_stored("", text, {**metadata, "heading": heading}).indexed_text
 
-    def kept(self, numbers: Sequence[int]) -> str:
-        """Return the passage with these sentences and the heading lines above them alone."""
+    def kept(self, numbers: Collection[int]) -> str:
+        """Return the passage with these sentences, what they lean on, and the heading lines above them alone."""
+        numbers = with_context(self._texts, numbers) & self.above.keys()
+        if numbers == self.above.keys():
+            return self.passage.page_content
         headings = {above for number in numbers if (above := self.above[number]) is not None}
-        return keep_sentences(self._passage.page_content, {*numbers, *headings})
+        return keep_sentences(self.passage.page_content, {*numbers, *headings})
 
 
-def add_evidence(question: str, passages: Sequence[Document], reranker: "Reranker", most: int) -> None:
-    """Set `metadata["evidence"]` of each passage to its best sentences; the passage itself stays whole.
+def choose_evidence(question: str, passages: Sequence[Document], reranker: "Reranker", most: int) -> list[Document]:
+    """Return the passages that hold one of the best sentences, and set `metadata["evidence"]` of each to these.
 
-    A sentence is scored with the title and headings above it. A heading line within a passage stays with what is kept
-    below it. What is left out becomes “…”. A passage of at most so many sentences is its own evidence.
+    A sentence is scored together with the one before it, under the title and the headings above it, and its score is
+    multiplied by that of its passage. A heading line within a passage stays with what is kept below it, and the
+    sentence before a very short one with that. What is left out becomes “…”; the passages themselves stay whole.
 
     Args:
         question: what was asked.
-        passages: found ones; their metadata is changed.
-        reranker: scores (question, sentence).
-        most: sentences to keep of a passage, at least 1.
+        passages: found ones with a `score` each, best first; the metadata of those that are returned is changed.
+        reranker: scores (question, sentences).
+        most: sentences to keep of all passages together, at least 1.
     """
-    long: list[tuple[Document, _Parts]] = []
-    for passage in passages:
-        passage.metadata[EVIDENCE] = passage.page_content
-        if len((parts := _Parts(passage)).above) > most:
-            long.append((passage, parts))
-    texts = [parts.indexed(number) for _, parts in long for number in parts.above]
-    scores = iter(reranker.scores(question, texts) if texts else [])
-    for passage, parts in long:
-        scored = {number: next(scores) for number in parts.above}
-        best = sorted(scored, key=lambda number: (-scored[number], number))[:most]
-        passage.metadata[EVIDENCE] = parts.kept(best)
+    found = [_Parts(passage) for passage in passages]
+    spots = [(place, number) for place, parts in enumerate(found) for number in parts.above]
+    chosen: dict[int, list[int]] = {}
+    if len(spots) > most:
+        scores = reranker.scores(question, [found[place].indexed(number) for place, number in spots])
+        worth = {
+            spot: score * float(passages[spot[0]].metadata["score"])
+            for spot, score in zip(spots, scores, strict=True)
+        }  # fmt: skip
+        spots = sorted(worth, key=lambda spot: (-worth[spot], spot))[:most]
+    for place, number in spots:
+        chosen.setdefault(place, []).append(number)
+    for place, numbers in chosen.items():
+        passages[place].metadata[EVIDENCE] = found[place].kept(numbers)
+    return [passages[place] for place in sorted(chosen)]

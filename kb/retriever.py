@@ -9,7 +9,7 @@ from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field
 
 from elysia_chat.kb.chunk import Chunk
-from elysia_chat.kb.evidence import add_evidence
+from elysia_chat.kb.evidence import choose_evidence
 from elysia_chat.kb.fusion import Fusion, convex_fusion, reciprocal_rank_fusion
 from elysia_chat.kb.passages import diverse, join_neighbours
 from elysia_chat.kb.store import KnowledgeBase
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from elysia_chat.kb.rerank import Reranker
 
 MAX_QUERY_CHARS = 2000
+CONVINCING = 0.5
+"""Score of the reranker from which on a passage more likely answers the question than not."""
 
 
 class HybridRetriever(BaseRetriever):
@@ -36,10 +38,12 @@ class HybridRetriever(BaseRetriever):
         fusion: "convex" (of scores) or "rrf" (of ranks).
         dense_weight: share of the dense search in the fusion, 0..1.
         reranker: scores the candidates anew, and the sentences of the results; None leaves the fusion's order.
-        rerank: how many of the candidates the reranker reads, or `k` where that is more: two of three by the fusion,
-            the others by the dense search alone, which finds passages in another language than the question's.
+        rerank: how many of the candidates the reranker reads at first, or `k` where that is more: two of three by the
+            fusion, the others by the dense search alone, which finds passages in another language than the question's.
+            Where none of them scores `CONVINCING` it reads the others as well.
         min_score: passages that the reranker scores lower are left out; None keeps all.
-        sentences: how many sentences of a passage are its evidence; None leaves passages whole.
+        sentences: how many sentences of all results together are the evidence, and results without any are left out;
+            None leaves passages whole.
         mmr: lambda of maximal marginal relevance, 1 is relevance alone; None is off.
         neighbours: join each passage with those before and after it in its document.
     """
@@ -68,14 +72,14 @@ class HybridRetriever(BaseRetriever):
             return []
         found = self._candidates(query, max(wanted, self.candidates))
         if self.reranker is not None and found:
-            found = self._reranked(query, _to_read(found, max(wanted, self.rerank)))
+            found = self._reranked(query, found, max(wanted, self.rerank))
         if self.mmr is not None:
             found = diverse(found, self.knowledge_base, wanted, self.mmr)
         found = found[:wanted]
         if self.neighbours:
             found = join_neighbours(found, self.knowledge_base)
         if self.reranker is not None and self.sentences is not None:
-            add_evidence(query, found, self.reranker, self.sentences)
+            found = choose_evidence(query, found, self.reranker, self.sentences)
         return found
 
     def _candidates(self, query: str, limit: int) -> list[Document]:
@@ -116,13 +120,22 @@ class HybridRetriever(BaseRetriever):
             return reciprocal_rank_fusion(list(dense_scores), list(lexical_scores), weight)
         return convex_fusion(dense_scores, lexical_scores, weight)
 
-    def _reranked(self, query: str, found: list[Document]) -> list[Document]:
-        texts = [Chunk.from_stored(str(item.id), item.page_content, item.metadata).indexed_text for item in found]
-        scores = self.reranker.scores(query, texts)
-        for document, score in zip(found, scores, strict=True):
-            document.metadata["score"] = score
-        kept = [item for item in found if self.min_score is None or item.metadata["score"] >= self.min_score]
+    def _reranked(self, query: str, found: list[Document], count: int) -> list[Document]:
+        """Return what the reranker has read and not left out, best first."""
+        read = _to_read(found, count)
+        self._score(query, read)
+        if all(item.metadata["score"] < CONVINCING for item in read):
+            others = {str(item.id) for item in found} - {str(item.id) for item in read}
+            rest = [item for item in found if str(item.id) in others]
+            self._score(query, rest)
+            read += rest
+        kept = [item for item in read if self.min_score is None or item.metadata["score"] >= self.min_score]
         return sorted(kept, key=lambda document: -document.metadata["score"])
+
+    def _score(self, query: str, found: Sequence[Document]) -> None:
+        texts = [Chunk.from_stored(str(item.id), item.page_content, item.metadata).indexed_text for item in found]
+        for document, score in zip(found, self.reranker.scores(query, texts) if texts else (), strict=True):
+            document.metadata["score"] = score
 
 
 def build_retriever(

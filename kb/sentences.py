@@ -1,7 +1,7 @@
 """The sentences of a passage, and a passage of which only some are kept."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 LEFT_OUT = "…"
 _ABBREVIATIONS = "".join(rf"(?<!\b{word})" for word in ("Mr", "Ms", "Mrs", "Dr", "St", "vs", "No"))
@@ -9,6 +9,8 @@ _SENTENCE = re.compile(
     rf".*?(?:[。！？!?…；;]+|(?<!\b[A-Z]){_ABBREVIATIONS}\.(?=\s|$|[\"”’)*]))[\"”’」』）)\]*]*\s*|.+$"
 )
 _FEWEST_CHARS = 5
+# A sentence of fewer bytes (12 Chinese characters, 36 Latin ones) mostly needs the one before it to be understood.
+_FEWEST_BYTES = 36
 _LATIN_END = re.compile(r"[\x00-\x7f”’]$")
 
 
@@ -18,6 +20,12 @@ def sentences(text: str) -> list[str]:
     Pieces of fewer than five characters stay with the sentence before them.
     """
     return [sentence for line in _lines(text) for sentence in line]
+
+
+def with_context(parts: Sequence[str], kept: Collection[int]) -> set[int]:
+    """Return the numbers of some sentences, and of those before the very short ones among them."""
+    short = {number - 1 for number in kept if number and len(parts[number].encode()) < _FEWEST_BYTES}
+    return {*kept, *short}
 
 
 def keep_sentences(text: str, kept: Collection[int]) -> str:

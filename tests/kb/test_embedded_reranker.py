@@ -104,9 +104,9 @@ def test_missing_factors_are_told_in_one_line(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_settings_name_it(encoder: list[int], factors: Path, memory_kb: KnowledgeBase):
-    settings = RetrievalSettings(reranker="embedded", k=3, sentences=1)
+    settings = RetrievalSettings(reranker="embedded", k=3, sentences=2, min_score=None)
     found = build_retriever(settings, memory_kb).invoke("爱莉希雅的生日是哪一天")
-    assert len(found) == 3
+    assert len(found) == 2
     assert all(document.metadata["evidence"] == document.page_content for document in found)
     assert RetrievalSettings(reranker="none").reranker is None
     assert build_reranker(None, EmbeddingSettings()) is None

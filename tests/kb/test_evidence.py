@@ -1,66 +1,69 @@
-"""Which sentences of a passage are kept for the prompt."""
+"""Which sentences of what was found reach the prompt."""
 
 from collections.abc import Sequence
 
 from langchain_core.documents import Document
 
-from elysia_chat.kb.evidence import add_evidence
+from elysia_chat.kb.evidence import choose_evidence
 
-TEXT = "她住在海边的塔里。塔有七层高。她的生日是五月三日。她喜欢喝红茶。她有一只灰猫。"
+TEXT = "铃住在海边的一座石塔里。那座石塔一共有七层高。铃的生日是每年五月三日。铃平日最喜欢喝的是红茶。铃还养了一只小小的灰猫。"
 
 
 class Words:
-    """A reranker that counts the question's characters in a text."""
+    """A reranker that counts the question's characters in the last line of a text."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
 
     def scores(self, query: str, passages: Sequence[str]) -> list[float]:
         self.seen += passages
-        return [sum(character in passage for character in query) / (len(query) + 1) for passage in passages]
+        lines = [passage.splitlines()[-1] for passage in passages]
+        return [sum(character in line for character in query) / (len(query) + 1) for line in lines]
 
 
-def passage(text: str, **metadata: str) -> Document:
-    return Document(id="a", page_content=text, metadata={"title": "铃", "heading": "铃 > 资料", **metadata})
+def passage(text: str, score: float = 1.0, **metadata: str) -> Document:
+    return Document(
+        id="a", page_content=text, metadata={"title": "铃", "heading": "铃 > 资料", "score": score, **metadata}
+    )
 
 
-def evidence(question: str, text: str, most: int, **metadata: str) -> str:
-    found = passage(text, **metadata)
-    add_evidence(question, [found], Words(), most)
+def evidence(question: str, text: str, most: int) -> str:
+    (found,) = choose_evidence(question, [passage(text)], Words(), most)
     assert found.page_content == text
-    return found.metadata["evidence"]
+    return str(found.metadata["evidence"])
 
 
 def test_the_best_sentences_stay_in_their_order():
-    assert evidence("红茶 五月三日", TEXT, 2) == "…她的生日是五月三日。她喜欢喝红茶。…"
-    assert evidence("灰猫 海边", TEXT, 2) == "她住在海边的塔里。…她有一只灰猫。"
+    assert evidence("红茶 五月三日", TEXT, 2) == "…铃的生日是每年五月三日。铃平日最喜欢喝的是红茶。…"
+    assert evidence("灰猫 海边", TEXT, 2) == "铃住在海边的一座石塔里。…铃还养了一只小小的灰猫。"
 
 
-def test_a_short_passage_is_left_whole_and_not_scored():
+def test_few_sentences_are_left_whole_and_not_scored():
     reranker, short = Words(), passage("一句话在这里。\n\n两句话在这里。")
-    add_evidence("红茶", [short], reranker, 2)
+    assert choose_evidence("红茶", [short], reranker, 2) == [short]
     assert short.metadata["evidence"] == short.page_content
     assert reranker.seen == []
 
 
 def test_nothing_found_needs_no_evidence():
     reranker = Words()
-    add_evidence("红茶", [], reranker, 1)
+    assert choose_evidence("红茶", [], reranker, 1) == []
     assert reranker.seen == []
 
 
-def test_sentences_are_scored_under_their_title_and_headings():
+def test_sentences_are_scored_after_the_one_before_under_their_title_and_headings():
     reranker = Words()
-    text = "铃住在一座高塔里。\n## 喜好\n她喜欢喝红茶和牛奶。\n- 还喜欢灰色的猫\n## 生日\n她的生日是五月三日。"
-    found = passage(text)
-    add_evidence("红茶", [found], reranker, 1)
+    text = (
+        "铃住在一座高高的石塔里。\n## 喜好\n她最喜欢喝红茶和牛奶。\n- 还喜欢那只灰色的猫\n## 生日\n她的生日是五月三日。"
+    )
+    (found,) = choose_evidence("红茶", [passage(text)], reranker, 1)
     assert reranker.seen == [
-        "铃 > 资料\n铃住在一座高塔里。",
-        "铃 > 资料 > 喜好\n她喜欢喝红茶和牛奶。",
-        "铃 > 资料 > 喜好\n- 还喜欢灰色的猫",
+        "铃 > 资料\n铃住在一座高高的石塔里。",
+        "铃 > 资料 > 喜好\n她最喜欢喝红茶和牛奶。",
+        "铃 > 资料 > 喜好\n她最喜欢喝红茶和牛奶。\n- 还喜欢那只灰色的猫",
         "铃 > 资料 > 生日\n她的生日是五月三日。",
     ]
-    assert found.metadata["evidence"] == "…## 喜好\n她喜欢喝红茶和牛奶。…"
+    assert found.metadata["evidence"] == "…## 喜好\n她最喜欢喝红茶和牛奶。…"
 
 
 def test_heading_lines_do_not_count_as_sentences():
@@ -68,11 +71,24 @@ def test_heading_lines_do_not_count_as_sentences():
     assert evidence("红茶", text, 2) == text
 
 
-def test_each_passage_keeps_its_own():
-    found = [passage(TEXT), passage("短的一句话。"), passage(TEXT.replace("红茶", "绿茶"))]
-    add_evidence("绿茶红", found, Words(), 1)
-    assert [item.metadata["evidence"] for item in found] == ["…她喜欢喝红茶。…", "短的一句话。", "…她喜欢喝绿茶。…"]
+def test_the_best_of_all_passages_are_kept_and_a_passage_without_any_is_left_out():
+    found = [passage(TEXT), passage("只有这样一句话，而且不短。"), passage(TEXT.replace("红茶", "绿茶"), lang="zh")]
+    kept = choose_evidence("平日喜欢喝红绿茶", found, Words(), 2)
+    assert kept == [found[0], found[2]]
+    assert [item.metadata["evidence"] for item in kept] == ["…铃平日最喜欢喝的是红茶。…", "…铃平日最喜欢喝的是绿茶。…"]
+    assert "evidence" not in found[1].metadata
+
+
+def test_a_sentence_counts_as_much_as_its_passage():
+    found = [passage(TEXT, 0.9), passage(TEXT, 0.1)]
+    assert choose_evidence("红茶", found, Words(), 1) == found[:1]
+
+
+def test_a_very_short_sentence_comes_with_the_one_before_it():
+    assert evidence("阿波", "她有过许多名字和称呼。那只猫的名字是什么？阿波。除此之外没有别的。", 1) == (
+        "…那只猫的名字是什么？阿波。…"
+    )
 
 
 def test_equal_sentences_are_kept_from_the_beginning():
-    assert evidence("xyz", TEXT, 2) == "她住在海边的塔里。塔有七层高。…"
+    assert evidence("xyz", TEXT, 2) == "铃住在海边的一座石塔里。那座石塔一共有七层高。…"
