@@ -6,7 +6,10 @@ from langchain_core.documents import Document
 
 from elysia_chat.kb.evidence import choose_evidence
 
-TEXT = "铃住在海边的一座石塔里。那座石塔一共有七层高。铃的生日是每年五月三日。铃平日最喜欢喝的是红茶。铃还养了一只小小的灰猫。"
+TEXT = (
+    "铃住在海边的一座石塔里。那座石塔一共有七层高。铃的生日是每年五月三日。铃平日最喜欢喝的是红茶。"
+    "铃还养了一只小小的灰猫。"
+)
 
 
 class Words:
