@@ -1,6 +1,7 @@
 """LangChain messages to token ids, by the model's own chat template."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -43,7 +44,8 @@ class ChatPrompt:
         Raises:
             ModelError: a message has a role or a content that the model does not take.
         """
-        return self._render(self._rows(messages), add_generation_prompt=True)
+        text = self._text(self._rows(messages), add_generation_prompt=True)
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def chunks(self, messages: Sequence[BaseMessage]) -> list[list[int]]:
         """Return the prompt's token ids in chunks at whose ends the prompts of a conversation part.
@@ -55,39 +57,45 @@ class ChatPrompt:
             ModelError: a message has a role or a content that the model does not take.
         """
         rows = self._rows(messages)
-        whole = self._render(rows, add_generation_prompt=True)
+        text = self._text(rows, add_generation_prompt=True)
+        whole, starts = self._tokens_and_starts(text)
         ends = [0]
         for number, row in enumerate(rows, start=1):
-            if row["role"] == "user":
+            if row["role"] == "user" or not starts:
                 continue
             shortest = SHORTEST_SYSTEM if row["role"] == "system" else SHORTEST_TURNS
-            end = self._length_of_beginning(rows[:number], whole)
+            end = bisect_left(starts, self._length_of_beginning(rows[:number], text))
             if end - ends[-1] >= shortest:
                 ends.append(end)
         return [whole[begin:end] for begin, end in pairwise([*ends, len(whole)]) if begin < end]
 
-    def _length_of_beginning(self, rows: list[dict[str, str]], whole: list[int]) -> int:
-        """Return how many tokens the first messages have in the whole prompt; 0 where the template mixes them."""
+    def _length_of_beginning(self, rows: list[dict[str, str]], text: str) -> int:
+        """Return how many characters the first messages have in the whole prompt; 0 where the template mixes them."""
         try:
-            tokens = self._render(rows, add_generation_prompt=False)
+            beginning = self._text(rows, add_generation_prompt=False)
         except ModelError:
             return 0
-        return len(tokens) if whole[: len(tokens)] == tokens else 0
+        return len(beginning) if text.startswith(beginning) else 0
+
+    def _tokens_and_starts(self, text: str) -> tuple[list[int], list[int]]:
+        """Return the tokens of a rendered prompt, and the characters at which they begin where the tokenizer tells."""
+        told = bool(getattr(self._tokenizer, "is_fast", False))
+        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=told)
+        return list(encoded["input_ids"]), [start for start, _ in encoded["offset_mapping"]] if told else []
 
     def _rows(self, messages: Sequence[BaseMessage]) -> list[dict[str, str]]:
         return [{"role": _role(message), "content": self.disarm(_text(message))} for message in messages]
 
-    def _render(self, rows: list[dict[str, str]], add_generation_prompt: bool) -> list[int]:
+    def _text(self, rows: list[dict[str, str]], add_generation_prompt: bool) -> str:
         import jinja2
 
         try:
-            encoded = self._tokenizer.apply_chat_template(
-                rows, add_generation_prompt=add_generation_prompt, return_dict=True
+            return str(
+                self._tokenizer.apply_chat_template(rows, add_generation_prompt=add_generation_prompt, tokenize=False)
             )
         except jinja2.TemplateError as error:
             msg = f"The model's chat template refuses these messages: {error}"
             raise ModelError(msg) from error
-        return list(encoded["input_ids"])
 
     def disarm(self, text: str) -> str:
         """Take the model's control tokens in a text apart: `<end_of_turn>` becomes `< end_of_turn>`."""
