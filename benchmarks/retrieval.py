@@ -8,7 +8,7 @@ from the question's source and holds an accepted answer. R@k is the share of que
 first k, MRR the mean of 1/rank within the first ten. The row “fusion alone” has the
 product's defaults, without a reranker.
 
-    python benchmarks/retrieval.py --world benchmarks/worlds/dev --reranker embedded --rerank 8,12,20 --sentences 2,3
+    python benchmarks/retrieval.py --world benchmarks/worlds/dev --reranker embedded --rerank 8,12,20 --sentences 3,4
 
 With a reranker, rows follow for each number of candidates that it reads, and a second table: sentence@k is the share
 of questions of which an accepted answer stands in what the first k passages bring into the prompt.
@@ -280,7 +280,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--reranker", default="none", help="as retrieval.reranker in the settings")
     parser.add_argument("--rerank", default="12", help="how many candidates the reranker reads, with commas")
     parser.add_argument(
-        "--sentences", default="all,2,3,4", help="of a passage, with commas; 'all' is the whole passage"
+        "--sentences", default="all,3,4,6", help="of all passages together, with commas; 'all' is whole passages"
     )
     parser.add_argument("--threads", type=int, default=None, help="torch threads")
     parser.add_argument("--memory", action="store_true", help="keep the vectors in memory instead of Chroma")
