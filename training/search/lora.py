@@ -50,7 +50,7 @@ def load_factors(model: Any, path: Path) -> None:
     try:
         kept = load_file(path)
     except (OSError, SafetensorError) as error:
-        msg = f"{path} holds no factors: name the {path.name} of a search run."
+        msg = f"{path} holds no factors: name the factors.safetensors of a search run."
         raise PresetError(msg) from error
     places: dict[str, tuple[torch.Tensor, float]] = {}
     for name, module in model.named_modules():

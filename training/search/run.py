@@ -115,7 +115,8 @@ def train_search(
     started = time.monotonic()
     done = partial(_done, run, started)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min((step + 1) / max(1.0, _WARM_UP * run.steps), (1 - done(step)) / (1 - _WARM_UP), 1.0)
+        optimiser,
+        lambda step: min((done(step) + 1 / run.steps) / _WARM_UP, (1 - done(step)) / (1 - _WARM_UP), 1.0),
     )
     loss_of = _embedder_loss if run.task == "embedder" else _reranker_loss
     losses: list[float] = []
