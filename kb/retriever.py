@@ -42,7 +42,7 @@ class HybridRetriever(BaseRetriever):
             fusion, the others by the dense search alone, which finds passages in another language than the question's.
             Where none of them scores `CONVINCING` it reads the others as well.
         min_score: passages that the reranker scores lower are left out; None keeps all.
-        sentences: how many sentences of all results together are the evidence, and results without any are left out;
+        sentences: how many sentences of all results together are the evidence; results without any are left out, and
             None leaves passages whole.
         mmr: lambda of maximal marginal relevance, 1 is relevance alone; None is off.
         neighbours: join each passage with those before and after it in its document.
