@@ -278,7 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", default=WEIGHTS, help="shares of the dense search, with commas")
     parser.add_argument("--candidates", default=CANDIDATES, help="candidates of each search, with commas")
     parser.add_argument("--reranker", default="none", help="as retrieval.reranker in the settings")
-    parser.add_argument("--rerank", default="12", help="how many candidates the reranker reads, with commas")
+    parser.add_argument("--rerank", default="8", help="how many candidates the reranker reads at first, with commas")
     parser.add_argument(
         "--sentences", default="all,3,4,6", help="of all passages together, with commas; 'all' is whole passages"
     )

@@ -65,7 +65,8 @@ class RetrievalSettings(_Strict):
     neighbours: bool = Field(False, description="join each passage with the ones before and after it")
     reranker: str | None = Field("embedded", description="cross-encoder that reads the candidates: 'embedded', a name "
                                  "or a folder; 'none' or null: none")  # fmt: skip
-    rerank: int = Field(12, ge=1, le=200, description="of the candidates, how many the reranker reads")
+    rerank: int = Field(8, ge=1, le=200, description="of the candidates, how many the reranker reads at first; where "
+                        "none of them is convincing it reads the others too")  # fmt: skip
     sentences: int | None = Field(4, ge=1, le=50, description="how many sentences of these passages reach the prompt: "
                                   "those that the reranker prefers; null: whole passages")  # fmt: skip
     min_score: float | None = Field(0.05, ge=0.0, le=1.0, description="passages that the reranker scores lower do not "

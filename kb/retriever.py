@@ -57,7 +57,7 @@ class HybridRetriever(BaseRetriever):
     fusion: Fusion = "convex"
     dense_weight: float = Field(0.3, ge=0.0, le=1.0)
     reranker: Any = None
-    rerank: int = Field(12, ge=1)
+    rerank: int = Field(8, ge=1)
     min_score: float | None = Field(None, ge=0.0, le=1.0)
     sentences: int | None = Field(None, ge=1)
     mmr: float | None = Field(None, ge=0.0, le=1.0)
