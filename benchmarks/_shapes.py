@@ -21,6 +21,7 @@ SHAPES: dict[str, dict[str, int]] = {
     },
 }
 WORD = 4
+"""Letters of a word that is one token."""
 _SPECIAL = ("<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>")
 _TEMPLATE = (
     "{{- bos_token -}}{%- for message in messages -%}"

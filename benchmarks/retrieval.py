@@ -10,8 +10,8 @@ product's defaults, without a reranker.
 
     python benchmarks/retrieval.py --world benchmarks/worlds/dev --reranker embedded --rerank 8,12,20 --sentences 3,4
 
-With a reranker, rows follow for each number of candidates that it reads, and a second table: sentence@k is the share
-of questions of which an accepted answer stands in what the first k passages bring into the prompt.
+With a reranker, rows follow for each number of candidates that it reads at first, and a second table: sentence@k is
+the share of questions of which an accepted answer stands in what the first k passages bring into the prompt.
 """
 
 import argparse

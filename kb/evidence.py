@@ -25,7 +25,7 @@ class _Parts:
     """
 
     def __init__(self, passage: Document) -> None:
-        self.passage = passage
+        self._passage = passage
         self._texts = sentences(passage.page_content)
         self.above: dict[int, int | None] = {}
         heading = None
@@ -37,7 +37,7 @@ class _Parts:
 
     def indexed(self, number: int) -> str:
         """Return a sentence after the one before it, as if they were a passage, with the headings above them."""
-        above, metadata = self.above[number], self.passage.metadata
+        above, metadata = self.above[number], self._passage.metadata
         inner = "" if above is None else _HEADING.sub(r"\1", self._texts[above])
         heading = HEADING_SEPARATOR.join(filter(None, [str(metadata.get("heading", "")), inner]))
         before = [self._texts[number - 1]] if number - 1 in self.above else []
@@ -48,9 +48,9 @@ class _Parts:
         """Return the passage with these sentences, what they lean on, and the heading lines above them alone."""
         numbers = with_context(self._texts, numbers) & self.above.keys()
         if numbers == self.above.keys():
-            return self.passage.page_content
+            return self._passage.page_content
         headings = {above for number in numbers if (above := self.above[number]) is not None}
-        return keep_sentences(self.passage.page_content, {*numbers, *headings})
+        return keep_sentences(self._passage.page_content, {*numbers, *headings})
 
 
 def choose_evidence(question: str, passages: Sequence[Document], reranker: "Reranker", most: int) -> list[Document]:

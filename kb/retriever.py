@@ -125,8 +125,8 @@ class HybridRetriever(BaseRetriever):
         read = _to_read(found, count)
         self._score(query, read)
         if all(item.metadata["score"] < CONVINCING for item in read):
-            others = {str(item.id) for item in found} - {str(item.id) for item in read}
-            rest = [item for item in found if str(item.id) in others]
+            known = {item.id for item in read}
+            rest = [item for item in found if item.id not in known]
             self._score(query, rest)
             read += rest
         kept = [item for item in read if self.min_score is None or item.metadata["score"] >= self.min_score]

@@ -144,9 +144,10 @@ def test_factors_of_another_rank_or_task_are_told(encoder: Path, tmp_path: Path)
 
 
 def test_a_run_ends_with_its_clock(encoder: Path, tmp_path: Path):
-    run = SearchRun("embedder", steps=10**6, batch=4, rank=4, max_tokens=64, seconds=1.0)
+    run = SearchRun("embedder", steps=10**6, batch=4, rank=4, max_tokens=64, max_seconds=1.0)
     results = train_search(run, Few(), encoder, tmp_path / "out")
     assert 0 < len(results["losses"]) < 10**6
+    assert (results["max_seconds"], results["seconds"] >= 1.0) == (1.0, True)
     assert (tmp_path / "out" / FACTORS).is_file()
 
 

@@ -49,7 +49,7 @@ class SearchRun:
         sentences: share of a reranker's questions whose passages are cut into sentences.
         workers: processes that draw questions; with another number other questions are drawn. 0: none beside this one.
         start: the factors of an earlier run of the same task and rank, to go on from; "" for none.
-        seconds: after which the run ends, its learning rate brought down in time; 0: after its steps alone.
+        max_seconds: after which the run ends, its learning rate brought down in time; 0: after its steps alone.
     """
 
     task: Task
@@ -64,7 +64,7 @@ class SearchRun:
     sentences: float = 0.4
     workers: int = 0
     start: str = ""
-    seconds: float = 0.0
+    max_seconds: float = 0.0
 
 
 def train_search(
@@ -94,7 +94,7 @@ def train_search(
     if run.task not in ("embedder", "reranker") or min(run.steps, run.batch, run.negatives, run.rank) < 1:
         msg = "A search run needs the task embedder or reranker, and steps, batch, negatives and rank of at least 1."
         raise PresetError(msg)
-    if min(run.workers, run.seconds) < 0 or not 0 <= run.sentences <= 1:
+    if min(run.workers, run.max_seconds) < 0 or not 0 <= run.sentences <= 1:
         msg = "The workers and seconds of a search run are 0 or more, and its sentences a share from 0 to 1."
         raise PresetError(msg)
     if run.task == "reranker":
@@ -151,7 +151,7 @@ def train_search(
 
 def _done(run: SearchRun, started: float, steps: int) -> float:
     """Return how much of a run is done, from 0 to 1, by its steps or by its clock."""
-    passed = (time.monotonic() - started) / run.seconds if run.seconds else 0.0
+    passed = (time.monotonic() - started) / run.max_seconds if run.max_seconds else 0.0
     return min(1.0, max(steps / run.steps, passed))
 
 

@@ -49,7 +49,7 @@ def search(
         folder = embedded_model_folder()
     settings = {
         "steps": steps, "batch": batch, "negatives": negatives, "rank": rank, "learning_rate": learning_rate,
-        "seed": seed, "workers": workers, "start": str(start.expanduser()) if start else "", "seconds": seconds,
+        "seed": seed, "workers": workers, "start": str(start.expanduser()) if start else "", "max_seconds": seconds,
     }  # fmt: skip
     with progress_bar(run) as show:
         results = train_the_search(
