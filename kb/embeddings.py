@@ -1,4 +1,4 @@
-"""Texts to vectors: the embedded multilingual-e5-small, any sentence-transformers model, or a fake.
+"""Texts to vectors: the embedded model, any sentence-transformers model, or a fake.
 
 Some models want to be told whether a text is a question or a passage. Their own configuration says how, and for
 families that are known to want it and whose files do not say so, this module does.
@@ -84,9 +84,9 @@ def build_embeddings(settings: "EmbeddingSettings") -> Embeddings:
         return HashEmbeddings()
     name = settings.name
     if name == EMBEDDED:
-        from elysia_chat.kb.embedded_e5 import embedded_model_folder
+        from elysia_chat.kb.embedded_search import EMBEDDER
 
-        name = str(embedded_model_folder())
+        name = str(EMBEDDER.folder())
     if settings.threads is not None:
         import torch
 
@@ -152,9 +152,9 @@ def embedding_fingerprint(settings: "EmbeddingSettings") -> str:
 
         return _short("hash", f"HashEmbeddings {HashEmbeddings().dimensions}".encode())
     if settings.name == EMBEDDED:
-        from elysia_chat.kb.embedded_e5 import MODEL_IDENTITY
+        from elysia_chat.kb.embedded_search import EMBEDDER
 
-        return _short("e5", MODEL_IDENTITY.encode(), repr(E5_PROMPTS).encode())
+        return _short("e5", EMBEDDER.identity().encode(), repr(E5_PROMPTS).encode())
     prompts = repr(_family_prompts(settings.name)).encode()
     folder = Path(settings.name)
     if folder.is_dir():

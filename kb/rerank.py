@@ -84,9 +84,9 @@ def build_reranker(name: str | None, settings: "EmbeddingSettings") -> Reranker 
     if name is None:
         return None
     if name == EMBEDDED:
-        from elysia_chat.kb.embedded_reranker import embedded_reranker_folder
+        from elysia_chat.kb.embedded_search import RERANKER
 
-        name = str(embedded_reranker_folder())
+        name = str(RERANKER.folder())
     if settings.threads is not None:
         import torch
 

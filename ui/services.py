@@ -195,20 +195,14 @@ class Services:
         Raises:
             ElysiaChatError: a package with weights is missing or damaged, or the data folder cannot be written.
         """
-        if embeddings and self.settings.embeddings.name == "embedded":
-            from elysia_chat.kb.embedded_e5 import FOLDER
-            from elysia_chat.kb.embedded_e5 import embedded_model_folder as embedding_folder
+        if embeddings:
+            from elysia_chat.kb.embedded_search import EMBEDDER, RERANKER
 
-            if progress is not None and not (models_dir() / FOLDER).is_dir():
-                progress(0.0, "converting multilingual-e5-small (once, some seconds)")
-            embedding_folder()
-        if embeddings and self.settings.retrieval.reranker == "embedded":
-            from elysia_chat.kb.embedded_reranker import FOLDER as RERANKER_FOLDER
-            from elysia_chat.kb.embedded_reranker import embedded_reranker_folder
-
-            if progress is not None and not (models_dir() / RERANKER_FOLDER).is_dir():
-                progress(0.0, "making the reranker (once, some seconds)")
-            embedded_reranker_folder()
+            names = {EMBEDDER: self.settings.embeddings.name, RERANKER: self.settings.retrieval.reranker}
+            for part in (part for part, name in names.items() if name == "embedded"):
+                if progress is not None and not (models_dir() / part.name).is_dir():
+                    progress(0.0, f"making {part.name} (once, some seconds)")
+                part.folder()
         if model:
             from elysia_chat.llm.build import prepare_chat_model
 

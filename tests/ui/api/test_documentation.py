@@ -21,7 +21,7 @@ def test_the_examples_run(
     assert len(examples) == 3
     written = "\n".join(examples).replace("http://127.0.0.1:7860/", url)
     exec(
-        compile(written.replace('"elysia"', '"violet"').replace("multilingual-e5-small", "hash"), "api.md", "exec"), {}
+        compile(written.replace('"elysia"', '"violet"').replace("elysia-embedder", "hash"), "api.md", "exec"), {}
     )
     said = capsys.readouterr().out
     assert said.count(REPLY) == 2

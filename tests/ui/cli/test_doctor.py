@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from elysia_chat.kb import embedded_reranker
+from elysia_chat.kb.embedded_search import EmbeddedModel
 from elysia_chat.llm import embedded
 from elysia_chat.voice import kokoro_weights
 from tests.ui.cli.conftest import Command, parsed
@@ -56,9 +56,9 @@ def test_the_reranker_is_looked_for(command: Command, tmp_path: Path, monkeypatc
     assert found("none") == ("ok", "off (retrieval.reranker)")
     assert found(str(tmp_path)) == ("ok", str(tmp_path))
     assert found("nobody/nothing")[0] == "warning"
-    monkeypatch.setattr(embedded_reranker, "has_factors", lambda: False)
+    monkeypatch.setattr(EmbeddedModel, "has_factors", lambda _: False)
     assert found("embedded")[0] == "missing"
-    monkeypatch.setattr(embedded_reranker, "has_factors", lambda: True)
+    monkeypatch.setattr(EmbeddedModel, "has_factors", lambda _: True)
     assert found("embedded")[0] == "warning"
 
 
