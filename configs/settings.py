@@ -21,8 +21,8 @@ class _Strict(BaseModel):
 class EmbeddingSettings(_Strict):
     """Which model turns text into vectors."""
 
-    name: str = Field("embedded", description="'embedded' (multilingual-e5-small), 'hash' (a fake), or a "
-                      "sentence-transformers name or folder")  # fmt: skip
+    name: str = Field("embedded", description="'embedded' (multilingual-e5-small, trained further), 'hash' "
+                      "(a fake), or a sentence-transformers name or folder")  # fmt: skip
     device: str = Field("auto", description="'auto', 'cpu', 'cuda', 'cuda:1', 'mps'")
     batch_size: int = Field(32, ge=1, le=1024)
     threads: int | None = Field(None, ge=1, description="torch threads; unset leaves torch's own choice")
@@ -60,17 +60,16 @@ class RetrievalSettings(_Strict):
     candidates: int = Field(20, ge=1, le=200, description="passages that each ranking offers to the fusion")
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
     fusion: Literal["convex", "rrf"] = Field("convex", description="of scores ('convex') or of ranks ('rrf')")
-    dense_weight: float = Field(0.3, ge=0.0, le=1.0, description="share of the dense ranking in the fusion")
+    dense_weight: float = Field(0.7, ge=0.0, le=1.0, description="share of the dense ranking in the fusion")
     mmr: float | None = Field(None, ge=0.0, le=1.0, description="lambda of maximal marginal relevance; unset: off")
     neighbours: bool = Field(False, description="join each passage with the ones before and after it")
     reranker: str | None = Field("embedded", description="cross-encoder that reads the candidates: 'embedded', a name "
                                  "or a folder; 'none' or null: none")  # fmt: skip
-    rerank: int = Field(8, ge=1, le=200, description="of the candidates, how many the reranker reads at first; where "
-                        "none of them is convincing it reads the others too")  # fmt: skip
+    rerank: int = Field(8, ge=1, le=200, description="of the candidates, how many the reranker reads")
     sentences: int | None = Field(4, ge=1, le=50, description="how many sentences of these passages reach the prompt: "
                                   "those that the reranker prefers; null: whole passages")  # fmt: skip
-    min_score: float | None = Field(0.05, ge=0.0, le=1.0, description="passages that the reranker scores lower do not "
-                                    "reach the prompt; null: all do")  # fmt: skip
+    min_score: float | None = Field(0.05, ge=0.0, le=1.0, description="passages that the reranker scores lower, and "
+                                    "sentences that are worth less, do not reach it; null: all may")  # fmt: skip
 
     @field_validator("reranker")
     @classmethod

@@ -53,31 +53,37 @@ class _Parts:
         return keep_sentences(self._passage.page_content, {*numbers, *headings})
 
 
-def choose_evidence(question: str, passages: Sequence[Document], reranker: "Reranker", most: int) -> list[Document]:
+def choose_evidence(
+    question: str, passages: Sequence[Document], reranker: "Reranker", most: int, least: float = 0.0
+) -> list[Document]:
     """Return the passages that hold one of the best sentences, and set `metadata["evidence"]` of each to these.
 
-    A sentence is scored together with the one before it, under the title and the headings above it, and its score is
-    multiplied by that of its passage. A heading line within a passage stays with what is kept below it, and the
+    A sentence is scored together with the one before it, under the title and the headings above it, and its worth is
+    that score times its passage's. A heading line within a passage stays with what is kept below it, and the
     sentence before a very short one with that. What is left out becomes “…”; the passages themselves stay whole.
 
     Args:
         question: what was asked.
-        passages: found ones with a `score` each, best first; the metadata of those that are returned is changed.
+        passages: found ones with a `score` each; the metadata of those that are returned is changed.
         reranker: scores (question, sentences).
         most: sentences to keep of all passages together, at least 1.
+        least: worth of a sentence, from 0 to 1, below which it is no evidence.
+
+    Returns:
+        The passages in the order of their best sentences.
     """
     found = [_Parts(passage) for passage in passages]
     spots = [(place, number) for place, parts in enumerate(found) for number in parts.above]
     chosen: dict[int, list[int]] = {}
-    if len(spots) > most:
+    if len(spots) > most or least > 0.0:
         scores = reranker.scores(question, [found[place].indexed(number) for place, number in spots])
         worth = {
             spot: score * float(passages[spot[0]].metadata["score"])
             for spot, score in zip(spots, scores, strict=True)
         }  # fmt: skip
-        spots = sorted(worth, key=lambda spot: (-worth[spot], spot))[:most]
+        spots = [spot for spot in sorted(worth, key=lambda spot: (-worth[spot], spot))[:most] if worth[spot] >= least]
     for place, number in spots:
         chosen.setdefault(place, []).append(number)
     for place, numbers in chosen.items():
         passages[place].metadata[EVIDENCE] = found[place].kept(numbers)
-    return [passages[place] for place in sorted(chosen)]
+    return [passages[place] for place in chosen]

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from elysia_chat.kb.rerank import Reranker
 
 MAX_QUERY_CHARS = 2000
-CONVINCING = 0.5
-"""Score of the reranker from which on a passage more likely answers the question than not."""
 
 
 class HybridRetriever(BaseRetriever):
@@ -38,10 +36,10 @@ class HybridRetriever(BaseRetriever):
         fusion: "convex" (of scores) or "rrf" (of ranks).
         dense_weight: share of the dense search in the fusion, 0..1.
         reranker: scores the candidates anew, and the sentences of the results; None leaves the fusion's order.
-        rerank: how many of the candidates the reranker reads at first, or `k` where that is more: two of three by the
-            fusion, the others by the dense search alone, which finds passages in another language than the question's.
-            Where none of them scores `CONVINCING` it reads the others as well.
-        min_score: passages that the reranker scores lower are left out; None keeps all.
+        rerank: how many of the candidates the reranker reads, or `k` where that is more: two of three by the fusion,
+            the others by the dense search alone, which finds passages in another language than the question's.
+        min_score: passages that the reranker scores lower are left out, and sentences that are worth less; None keeps
+            all.
         sentences: how many sentences of all results together are the evidence; results without any are left out, and
             None leaves passages whole.
         mmr: lambda of maximal marginal relevance, 1 is relevance alone; None is off.
@@ -55,7 +53,7 @@ class HybridRetriever(BaseRetriever):
     candidates: int = Field(20, ge=1)
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
     fusion: Fusion = "convex"
-    dense_weight: float = Field(0.3, ge=0.0, le=1.0)
+    dense_weight: float = Field(0.7, ge=0.0, le=1.0)
     reranker: Any = None
     rerank: int = Field(8, ge=1)
     min_score: float | None = Field(None, ge=0.0, le=1.0)
@@ -79,7 +77,7 @@ class HybridRetriever(BaseRetriever):
         if self.neighbours:
             found = join_neighbours(found, self.knowledge_base)
         if self.reranker is not None and self.sentences is not None:
-            found = choose_evidence(query, found, self.reranker, self.sentences)
+            found = choose_evidence(query, found, self.reranker, self.sentences, self.min_score or 0.0)
         return found
 
     def _candidates(self, query: str, limit: int) -> list[Document]:
@@ -123,19 +121,11 @@ class HybridRetriever(BaseRetriever):
     def _reranked(self, query: str, found: list[Document], count: int) -> list[Document]:
         """Return what the reranker has read and not left out, best first."""
         read = _to_read(found, count)
-        self._score(query, read)
-        if all(item.metadata["score"] < CONVINCING for item in read):
-            known = {item.id for item in read}
-            rest = [item for item in found if item.id not in known]
-            self._score(query, rest)
-            read += rest
+        texts = [Chunk.from_stored(str(item.id), item.page_content, item.metadata).indexed_text for item in read]
+        for document, score in zip(read, self.reranker.scores(query, texts), strict=True):
+            document.metadata["score"] = score
         kept = [item for item in read if self.min_score is None or item.metadata["score"] >= self.min_score]
         return sorted(kept, key=lambda document: -document.metadata["score"])
-
-    def _score(self, query: str, found: Sequence[Document]) -> None:
-        texts = [Chunk.from_stored(str(item.id), item.page_content, item.metadata).indexed_text for item in found]
-        for document, score in zip(found, self.reranker.scores(query, texts) if texts else (), strict=True):
-            document.metadata["score"] = score
 
 
 def build_retriever(

@@ -82,6 +82,18 @@ def test_the_best_of_all_passages_are_kept_and_a_passage_without_any_is_left_out
     assert "evidence" not in found[1].metadata
 
 
+def test_the_passage_with_the_best_sentence_comes_first():
+    found = [passage(TEXT), passage("灰猫和红茶都在这里。可是五月三日不在。")]
+    assert choose_evidence("红茶和灰猫", found, Words(), 2) == [found[1], found[0]]
+
+
+def test_what_is_worth_too_little_is_no_evidence():
+    found = [passage(TEXT, 0.9), passage("铃的红茶。", 0.1)]
+    assert choose_evidence("红茶", found, Words(), 4, least=0.3) == found[:1]
+    assert found[0].metadata["evidence"] == "…铃平日最喜欢喝的是红茶。…"
+    assert choose_evidence("红茶", found, Words(), 4, least=0.7) == []
+
+
 def test_a_sentence_counts_as_much_as_its_passage():
     found = [passage(TEXT, 0.9), passage(TEXT, 0.1)]
     assert choose_evidence("红茶", found, Words(), 1) == found[:1]

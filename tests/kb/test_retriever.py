@@ -163,8 +163,7 @@ def test_a_reranker_reads_titles_too_and_decides_the_order(memory_kb: KnowledgeB
     assert all(text.startswith(d.metadata["title"]) for text, d in zip(shortest, found, strict=True))
 
 
-def test_the_reranker_reads_no_more_than_it_is_given(memory_kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("elysia_chat.kb.retriever.CONVINCING", 0.0)
+def test_the_reranker_reads_no_more_than_it_is_given(memory_kb: KnowledgeBase):
     best, rest = (fused := HybridRetriever(knowledge_base=memory_kb, k=8).invoke("生日"))[:3], fused[3:]
     nearest = min(rest, key=lambda document: document.metadata["dense_rank"] or 99)
     made = HybridRetriever(knowledge_base=memory_kb, k=2, rerank=4, reranker=Backwards())
@@ -195,30 +194,9 @@ def test_evidence_is_chosen_from_what_is_returned(memory_kb: KnowledgeBase):
     first, *_ = HybridRetriever(**options, sentences=1).invoke("她的生日是哪一天？")
     assert first.page_content == "爱莉希雅有一头粉色的长发。\n她的生日是十一月十一日。\n她最喜欢的花是水晶花。"
     assert first.metadata["evidence"] == "…她的生日是十一月十一日。…"
+    assert HybridRetriever(**options, sentences=1, min_score=0.9).invoke("她的生日是哪一天？") == []
     assert all("evidence" not in d.metadata for d in HybridRetriever(**options).invoke("水晶花"))
     assert "evidence" not in retriever(memory_kb, sentences=1).invoke("水晶花")[0].metadata
-
-
-class Reads:
-    """A reranker that finds one text convincing, and remembers what it has read."""
-
-    def __init__(self, convincing: str) -> None:
-        self.convincing, self.read = convincing, []
-
-    def scores(self, query: str, passages: list[str]) -> list[float]:
-        self.read += passages
-        return [0.9 if self.convincing in passage else 0.2 for passage in passages]
-
-
-def test_the_reranker_reads_on_where_nothing_is_convincing(memory_kb: KnowledgeBase):
-    fused = retriever(memory_kb, k=8).invoke("她的生日")
-    first, last = fused[0].page_content, fused[-1].page_content
-    at_once, later = Reads(first), Reads(last)
-    for reranker in (at_once, later):
-        made = HybridRetriever(knowledge_base=memory_kb, k=2, rerank=3, reranker=reranker)
-        assert made.invoke("她的生日")[0].page_content == reranker.convincing
-    assert len(at_once.read) == 3
-    assert len(later.read) == len(fused)
 
 
 def test_searching_while_documents_are_replaced(open_kb: Open, chunks: list[Chunk]):
