@@ -53,6 +53,8 @@ def main() -> None:
     show(report)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if not report["rows"]:
+        sys.exit("No way could be measured: what went wrong stands above.")
 
 
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
