@@ -10,8 +10,9 @@ product's defaults, without a reranker.
 
     python benchmarks/retrieval.py --world benchmarks/worlds/dev --reranker embedded --rerank 8,12,20 --sentences 3,4
 
-With a reranker, rows follow for each number of candidates that it reads at first, and a second table: sentence@k is
-the share of questions of which an accepted answer stands in what the first k passages bring into the prompt.
+With a reranker, rows follow for each number of candidates that it reads, and a second table: sentence@k is the share
+of questions of which an accepted answer stands in what the first k passages bring into the prompt. `--embedder plain`
+searches with multilingual-e5-small as it was published, for comparison.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from elysia_chat.ingest.document import Limits
 from elysia_chat.ingest.loaders import load
 from elysia_chat.ingest.splitter import split
 from elysia_chat.kb.chunk import Chunk, chunk_id
+from elysia_chat.kb.embedded_e5 import plain_model_folder
 from elysia_chat.kb.embeddings import build_embeddings, embedding_fingerprint
 from elysia_chat.kb.fusion import convex_fusion, reciprocal_rank_fusion
 from elysia_chat.kb.rerank import Reranker, build_reranker
@@ -69,7 +71,7 @@ class Row:
     method: str
     r1: float
     r3: float
-    r5: float
+    r8: float
     mrr: float
 
 
@@ -158,7 +160,7 @@ def measure(corpus: str, method: str, questions: Sequence[Question], rankings: S
         return sum(rank is not None and rank <= k for rank in ranks) / len(ranks)
 
     mrr = sum(1.0 / rank for rank in ranks if rank is not None and rank <= 10) / len(ranks)
-    return Row(corpus, method, recall(1), recall(3), recall(5), mrr)
+    return Row(corpus, method, recall(1), recall(3), recall(8), mrr)
 
 
 def sweep(
@@ -196,7 +198,8 @@ def run(
     corpus: str, chunks: list[Chunk], questions: list[Question], arguments: argparse.Namespace
 ) -> tuple[list[Row], list[EvidenceRow], float]:
     """Index a corpus, sweep, and measure the default retriever; also return its seconds for a question."""
-    settings = EmbeddingSettings(name=arguments.embedder, threads=arguments.threads)
+    name = str(plain_model_folder()) if arguments.embedder == "plain" else arguments.embedder
+    settings = EmbeddingSettings(name=name, threads=arguments.threads)
     store = StoreSettings(kind="memory" if arguments.memory else "chroma")
     knowledge_base = open_knowledge_base(
         "benchmark", build_embeddings(settings), embedding_fingerprint(settings), store
@@ -274,11 +277,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("squad", nargs="?", type=Path, help="questions in SQuAD form, for example CMRC 2018")
     parser.add_argument("--world", type=Path, action="append", default=[], help="folder of a world; may be repeated")
-    parser.add_argument("--embedder", default="embedded", help="as embeddings.name in the settings")
+    parser.add_argument("--embedder", default="embedded", help="as embeddings.name in the settings, or 'plain'")
     parser.add_argument("--weights", default=WEIGHTS, help="shares of the dense search, with commas")
     parser.add_argument("--candidates", default=CANDIDATES, help="candidates of each search, with commas")
     parser.add_argument("--reranker", default="none", help="as retrieval.reranker in the settings")
-    parser.add_argument("--rerank", default="8", help="how many candidates the reranker reads at first, with commas")
+    parser.add_argument("--rerank", default="8", help="how many candidates the reranker reads, with commas")
     parser.add_argument(
         "--sentences", default="all,3,4,6", help="of all passages together, with commas; 'all' is whole passages"
     )
@@ -302,9 +305,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows, evidence, seconds = run(corpus, chunks, questions, arguments)
         results += [*rows, *evidence]
         print(f"\n{corpus}: {len(chunks)} passages, {len(questions)} questions, {seconds * 1000:.0f} ms a question\n")
-        print("| search | R@1 | R@3 | R@5 | MRR |\n| --- | --- | --- | --- | --- |")
+        print("| search | R@1 | R@3 | R@8 | MRR |\n| --- | --- | --- | --- | --- |")
         for row in rows:
-            print(f"| {row.method} | {row.r1:.3f} | {row.r3:.3f} | {row.r5:.3f} | {row.mrr:.3f} |")
+            print(f"| {row.method} | {row.r1:.3f} | {row.r3:.3f} | {row.r8:.3f} | {row.mrr:.3f} |")
         if evidence:
             print("\n| reranked | sentences | sentence@1 | @2 | @3 | @4 | characters |\n" + "| --- " * 7 + "|")
         for line in evidence:

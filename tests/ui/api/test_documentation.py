@@ -20,9 +20,7 @@ def test_the_examples_run(
     examples = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     assert len(examples) == 3
     written = "\n".join(examples).replace("http://127.0.0.1:7860/", url)
-    exec(
-        compile(written.replace('"elysia"', '"violet"').replace("elysia-embedder", "hash"), "api.md", "exec"), {}
-    )
+    exec(compile(written.replace('"elysia"', '"violet"').replace("elysia-embedder", "hash"), "api.md", "exec"), {})
     said = capsys.readouterr().out
     assert said.count(REPLY) == 2
     assert "1 Violet Garden True" in said
