@@ -1,13 +1,12 @@
 """A folder that is made once from something else: complete or not there, also when several processes ask at once."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 from filelock import FileLock
 
+from elysia_chat.configs.files import fresh_folder
 from elysia_chat.configs.paths import ensure_dir
 
 STAMP = "conversion.json"
@@ -30,15 +29,10 @@ def made_folder(folder: Path, stamp: dict[str, str], needed: Collection[str], ma
     parent = ensure_dir(folder.parent)
     with FileLock(parent / f".{folder.name}.lock"):
         if not is_made(folder, stamp["identity"], needed):
-            # Under a temporary name until it is whole, so that a half-written one is never seen.
-            with tempfile.TemporaryDirectory(dir=parent, prefix=f".{folder.name}-") as temporary:
-                made = Path(temporary) / folder.name
-                made.mkdir()
-                make(made)
-                (made / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
-                if folder.exists():
-                    shutil.rmtree(folder)
-                made.rename(folder)
+            with fresh_folder(folder) as (fresh, finish):
+                make(fresh)
+                (fresh / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
+                finish()
     return folder
 
 

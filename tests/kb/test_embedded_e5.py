@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 
 from elysia_chat.configs.paths import models_dir
-from elysia_chat.configs.settings import EmbeddingSettings
 from elysia_chat.kb import embedded_e5
 from elysia_chat.kb.e5_file import E5File
 from elysia_chat.kb.embedded_e5 import FILE, checked_weights, plain_model_folder
-from elysia_chat.kb.embeddings import build_embeddings
 from elysia_chat.kb.errors import EmbeddingModelError
 
 
@@ -94,20 +92,14 @@ def test_the_folder_is_one_of_sentence_transformers_with_the_prompts():
 
 
 @pytest.mark.weights
-def test_meaning_crosses_languages():
-    model = build_embeddings(EmbeddingSettings(threads=1))
-    passages = ["爱莉希雅出生于十一月十一日。", "格蕾修是一位画家。", "火车每天七点半发车。"]
-    scores = np.array(model.embed_documents(passages)) @ np.array(model.embed_query("When was Elysia born?"))
-    assert int(scores.argmax()) == 0
-    scores = np.array(model.embed_documents(passages)) @ np.array(model.embed_query("What does the artist paint?"))
-    assert int(scores.argmax()) == 1
-
-
-@pytest.mark.weights
 @pytest.mark.slow
 def test_two_processes_convert_once(tmp_path: Path):
     """Both ask at once in an empty data folder; both get a whole folder, and nothing else is left."""
-    code = "from elysia_chat.kb.embedded_e5 import plain_model_folder as f; print(f().is_dir())"
+    code = (
+        "from elysia_chat.kb.embedded_e5 import E5_FILES, MODEL_IDENTITY, plain_model_folder\n"
+        "from elysia_chat.kb.made_folder import is_made\n"
+        "print(is_made(plain_model_folder(), MODEL_IDENTITY, E5_FILES))"
+    )
     environment = {**os.environ, "ELYSIA_CHAT_HOME": str(tmp_path)}
     processes = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)

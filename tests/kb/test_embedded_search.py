@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from elysia_chat.configs.paths import models_dir
@@ -135,7 +136,17 @@ def test_the_settings_name_it(encoder: list[int], factors: Path, memory_kb: Know
 
 
 @pytest.mark.weights
-def test_the_real_one_tells_what_answers_from_what_does_not():
+def test_meaning_crosses_languages():
+    model = build_embeddings(EmbeddingSettings(threads=1))
+    passages = ["爱莉希雅出生于十一月十一日。", "格蕾修是一位画家。", "火车每天七点半发车。"]
+    scores = np.array(model.embed_documents(passages)) @ np.array(model.embed_query("When was Elysia born?"))
+    assert int(scores.argmax()) == 0
+    scores = np.array(model.embed_documents(passages)) @ np.array(model.embed_query("What does the artist paint?"))
+    assert int(scores.argmax()) == 1
+
+
+@pytest.mark.weights
+def test_the_real_reranker_tells_what_answers_from_what_does_not():
     reranker = build_reranker("embedded", EmbeddingSettings(threads=1))
     assert reranker is not None
     for question, passages in {
